@@ -1,0 +1,44 @@
+# Two commands for a machine with only Python 3.10+ and make:
+#   make demo   the main job on the bundled example people -> out/demo.png
+#   make test   the tests
+# Another interpreter: make test PYTHON=python3.12. On Linux the ordinary torch wheel carries CUDA; to fetch the small
+# CPU one instead, point PIP_EXTRA_INDEX_URL at PyTorch's CPU index before the first call.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint types clean
+
+demo: .venv/runtime
+	$(BIN)/cscs demo --out out/demo.png
+
+test: .venv/dev
+	$(BIN)/pytest
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: .venv/dev
+	$(BIN)/pyright
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+# torch is pinned for these commands only, and installed first so that nothing else picks its build.
+.venv/torch: .venv/bin/python
+	$(PIP) torch==2.13.0
+	touch $@
+
+.venv/runtime: .venv/torch pyproject.toml
+	$(PIP) --editable .
+	touch $@
+
+.venv/dev: .venv/runtime
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,108 @@
+"""What the command line may say, and the files it means."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from . import images
+from .files import BadInput
+from .select import ORDERS
+from .swap import SWAPPERS
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog="cscs",
+        description="Puts the face of one person onto others in photographs. Use faces of people who agreed, and say "
+        "so when you publish a result.",
+    )
+    commands = whole.add_subparsers(dest="command", required=True, metavar="demo | detect | swap")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda, cuda:1, mps ...")
+
+    finding = argparse.ArgumentParser(add_help=False, parents=[common])
+    finding.add_argument("--order", choices=ORDERS, default="large-small", help="how faces are numbered in a picture")
+    finding.add_argument("--detection", type=_share, default=0.5, metavar="0..1", help="score from which it is a face")
+    finding.add_argument("--json", type=Path, metavar="FILE", help="write a report")
+
+    demo = commands.add_parser("demo", parents=[common], help="swap the bundled example people")
+    demo.add_argument("--out", type=Path, default=Path("out/demo.png"), help="the grid: source | target | result")
+    demo.add_argument("--swapper", choices=tuple(SWAPPERS), default="warp")
+
+    detect = commands.add_parser("detect", parents=[finding], help="say where the faces are")
+    detect.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures, or folders of pictures")
+
+    swap = commands.add_parser("swap", parents=[finding], help="put the source's face into the targets")
+    path = {"type": Path, "required": True, "metavar": "PATH"}
+    swap.add_argument("--source", nargs="+", **path, help="photos of ONE person, or a folder of them")
+    swap.add_argument("--target", nargs="+", **path, help="the pictures to change, or a folder of them")
+    swap.add_argument("--output", **path, help="a file for one target, a folder for several")
+    swap.add_argument("--swapper", choices=tuple(SWAPPERS), default="warp")
+    swap.add_argument("--size", type=int, default=512, metavar="PX", help="side of the face while it is worked on")
+    swap.add_argument("--strength", type=_share, default=1.0, metavar="0..1", help="less keeps more of the target")
+    swap.add_argument("--face", type=int, nargs="+", metavar="N", help="only these faces, counted from 0 by --order")
+    swap.add_argument("--reference", type=Path, nargs="+", metavar="PATH", help="only the person of these photos")
+    swap.add_argument(
+        "--threshold", type=_cosine, default=0.35, metavar="-1..1", help="similarity from which it is that person"
+    )
+    swap.add_argument("--no-provenance", dest="provenance", action="store_false", help="leave out the synthetic note")
+    return whole
+
+
+def pictures(paths: list[Path]) -> list[Path]:
+    """Files as given, folders as the pictures directly in them, by name."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in images.READABLE)
+            if not inside:
+                raise BadInput(f"{path}: no pictures in this folder ({', '.join(images.READABLE)})")
+            files += inside
+        elif path.exists():
+            files.append(path)
+        else:
+            raise BadInput(f"{path}: no such file")
+    return files
+
+
+def outputs(targets: list[Path], output: Path, several: bool) -> list[Path]:
+    """Where each target goes: a single one may name its file, several need a folder, which is made when needed."""
+    if not several and not output.is_dir():
+        images.format_of(output)
+        return [output]
+    if output.exists() and not output.is_dir():
+        raise BadInput(f"{output}: must be a folder, as there are several targets")
+    # A kind that we do not write keeps its whole name, so that a.bmp and a.png do not meet in a.png.
+    names = [file.name if file.suffix.lower() in images.FORMATS else f"{file.name}.png" for file in targets]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadInput(f"{output / twice}: two targets would have this name")
+    return [output / name for name in names]
+
+
+def check_apart(written: list[Path], given: list[Path]) -> None:
+    """Raises BadInput if something written would overwrite something given."""
+    taken = {os.path.realpath(file) for file in given}
+    for path in written:
+        if os.path.realpath(path) in taken:
+            raise BadInput(f"{path}: would overwrite a picture that was given; choose another output")
+
+
+def _share(text: str) -> float:
+    return _between(text, 0, 1)
+
+
+def _cosine(text: str) -> float:
+    return _between(text, -1, 1)
+
+
+def _between(text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number in {low}..{high}")
+    return value

@@ -1,0 +1,205 @@
+"""The command line: `cscs demo | detect | swap`. Exit codes: 0 done, 2 bad input, 1 a fault of ours (a traceback)."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from . import demo, images, mesh, provenance
+from .arguments import check_apart, outputs, parser, pictures
+from .console import complain, say, tracked
+from .files import BadInput, check_writable, placed
+from .pipeline import Models, NoFace, find, identity_from, load_models, swap_faces
+from .select import order
+from .swap import SWAPPERS
+from .types import FaceSet, Identity
+
+
+def main(arguments: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+    options = parser().parse_args(arguments)
+    run = {"demo": run_demo, "detect": run_detect, "swap": run_swap}[options.command]
+    try:
+        return run(options)
+    except BadInput as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        complain("stopped")
+        return 130
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    images.format_of(options.out)
+    check_writable(options.out)
+    demo.run(options.out, load_models(_device(options.device)), options.swapper)
+    return 0
+
+
+def run_detect(options: argparse.Namespace) -> int:
+    files = pictures(options.images)
+    _check_report(options.json, files)
+    models = load_models(_device(options.device))
+    report = []
+    for file in tracked(files, "detect"):
+        try:
+            image = images.read(file)
+        except images.ImageError as error:
+            complain(str(error))
+            continue
+        faces = order(find(image.to(models.device), models, options.detection), options.order)
+        report.append({"image": str(file), "faces": _described(faces)})
+        say(f"{file}: {_count(len(faces))}")
+    return _finish(options.json, report, len(report), len(files))
+
+
+def run_swap(options: argparse.Namespace) -> int:
+    if options.size not in (sizes := SWAPPERS[options.swapper]().sizes):
+        raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, sizes))} px")
+    sources, targets = pictures(options.source), pictures(options.target)
+    references = pictures(options.reference or [])
+    several = len(options.target) > 1 or options.target[0].is_dir()
+    written = outputs(targets, options.output, several)
+    for path in written:
+        check_writable(path)
+    check_apart(written, sources + targets + references)
+    _check_report(options.json, sources + targets + references + written)
+    models = load_models(_device(options.device))
+    source = _identity(sources, models, "source", options.detection)
+    reference = _identity(references, models, "reference", options.detection) if references else None
+    entries, faces = [], []
+    for target, output in tracked(list(zip(targets, written, strict=True)), "swap"):
+        try:
+            entry, swapped = _swap(target, output, source, reference, models, options)
+        except images.ImageError as error:
+            complain(str(error))
+            continue
+        entries.append(entry)
+        faces += swapped
+    report = {"swapper": options.swapper, "sources": [str(file) for file in sources], "images": entries, "faces": faces}
+    return _finish(options.json, report, len(entries), len(targets))
+
+
+def _swap(
+    target: Path,
+    output: Path,
+    source: Identity,
+    reference: Identity | None,
+    models: Models,
+    options: argparse.Namespace,
+) -> tuple[dict, list[dict]]:
+    """One target to one output: what the report says of the picture, and of each face that was swapped."""
+    image = images.read(target)
+    done = swap_faces(
+        image,
+        source,
+        models,
+        swapper=options.swapper,
+        size=options.size,
+        order=options.order,
+        indices=options.face,
+        reference=reference,
+        threshold=options.threshold,
+        strength=options.strength,
+        detection=options.detection,
+    )
+    notes = list(done.skipped)
+    if len(done.faces):
+        note = provenance.synthetic(options.swapper) if options.provenance else {}
+        images.write(output, done.images[0], **note)
+    elif images.FORMATS.get(target.suffix.lower()) == images.format_of(output):
+        _copy(target, output)
+        notes.append("the target is copied unchanged")
+    else:
+        images.write(output, image[0])
+        notes.append("the target is saved unchanged in the other format")
+    columns = (done.faces.box, done.similarity_to_source, done.similarity_to_target)
+    faces = [
+        {
+            "image": str(target),
+            "box": _rounded(box),
+            "similarity_to_source": round(to_source, 4),
+            "similarity_to_target": round(to_target, 4),
+        }
+        for box, to_source, to_target in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    likeness = ", ".join(f"{face['similarity_to_source']:.2f}" for face in faces)
+    swapped = [f"{_count(len(faces))} swapped, similarity to the source {likeness}"] if faces else []
+    say(f"{output}: {'; '.join(swapped + notes)}")
+    return {"target": str(target), "output": str(output), "swapped": len(faces), "notes": notes}, faces
+
+
+def _identity(files: list[Path], models: Models, role: str, detection: float) -> Identity:
+    try:
+        return identity_from([images.read(file) for file in files], models, threshold=detection)
+    except NoFace as error:
+        raise BadInput(f"{files[error.index]}: no face found in this {role} picture") from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        with placed(target) as beside:
+            beside.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be written ({error.strerror})") from None
+
+
+def _described(faces: FaceSet) -> list[dict]:
+    columns = (faces.box, faces.score, faces.landmarks, faces.mesh[:, list(mesh.IBUG68)])
+    return [
+        {
+            "box": _rounded(box),
+            "score": round(score, 4),
+            "points": [_rounded(point) for point in points],
+            "landmarks": [_rounded(point) for point in landmarks],
+        }
+        for box, score, points, landmarks in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _rounded(pixels: list[float]) -> list[float]:
+    return [round(value, 2) for value in pixels]
+
+
+def _count(faces: int) -> str:
+    return "1 face" if faces == 1 else f"{faces or 'no'} faces"
+
+
+def _device(name: str) -> torch.device:
+    """The device asked for, tried once; "auto" is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise BadInput(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def _check_report(path: Path | None, others: list[Path]) -> None:
+    if path is not None:
+        check_writable(path)
+        check_apart([path], others)
+
+
+def _finish(path: Path | None, report: object, done: int, asked: int) -> int:
+    """Writes the report unless every picture failed, and says how it went as an exit code."""
+    if path is not None and done:
+        try:
+            with placed(path) as beside:
+                beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+    return 0 if done == asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Colour and frequency: CIELAB, statistics, Gaussian blur, multi-band blend. Pictures are (F, 3, H, W) sRGB 0..1."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+# sRGB primaries to XYZ and the D65 white of the 2 degree observer (IEC 61966-2-1, CIE 15), as scikit-image rounds them.
+_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_WHITE = (0.95047, 1.0, 1.08883)
+
+
+def to_lab(rgb: Tensor) -> Tensor:
+    """sRGB 0..1 to CIELAB, (F, 3, H, W): L 0..100, a and b about -128..127. Differentiable, also at black."""
+    # The power never sees what the other branch is for: its slope there would be infinite.
+    linear = ((rgb.clamp_min(0.04045) + 0.055) / 1.055).pow(2.4).where(rgb > 0.04045, rgb / 12.92)
+    matrix = rgb.new_tensor(_XYZ) / rgb.new_tensor(_WHITE)[:, None]
+    xyz = torch.einsum("ij,fjhw->fihw", matrix, linear)
+    curved = xyz.clamp_min(0.008856).pow(1 / 3).where(xyz > 0.008856, 7.787 * xyz + 16 / 116)
+    x, y, z = curved.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def from_lab(lab: Tensor) -> Tensor:
+    """CIELAB to sRGB, (F, 3, H, W); colours that sRGB does not have leave 0..1."""
+    lightness, a, b = lab.unbind(1)
+    y = (lightness + 16) / 116
+    curved = torch.stack([y + a / 500, y, y - b / 200], 1)
+    xyz = curved.pow(3).where(curved > 0.2068966, (curved - 16 / 116) / 7.787)
+    matrix = (
+        lab.new_tensor(_XYZ, dtype=torch.float64) / lab.new_tensor(_WHITE, dtype=torch.float64)[:, None]
+    ).inverse()
+    linear = torch.einsum("ij,fjhw->fihw", matrix.to(lab.dtype), xyz)
+    return (1.055 * linear.clamp_min(0.0031308).pow(1 / 2.4) - 0.055).where(linear > 0.0031308, 12.92 * linear)
+
+
+def match_statistics(pixels: Tensor, reference: Tensor, mask: Tensor, reference_mask: Tensor | None = None) -> Tensor:
+    """Pictures with the colour of others: LAB mean and deviation inside the masks (F, 1, H, W) are made equal.
+
+    The whole picture is changed, (F, 3, H, W) 0..1; one with an empty mask stays as it is.
+    """
+    reference_mask = mask if reference_mask is None else reference_mask
+    lab = to_lab(pixels)
+    mean, deviation = _statistics(lab, mask)
+    goal, spread = _statistics(to_lab(reference), reference_mask)
+    matched = from_lab((lab - mean) / deviation * spread + goal).clamp(0, 1)
+    usable = (mask.sum((1, 2, 3)) > 0) & (reference_mask.sum((1, 2, 3)) > 0)
+    return matched.where(usable[:, None, None, None], pixels)
+
+
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, sigma in pixels, cut at 4 sigma, mirrored at the borders, (F, C, H, W) -> same.
+
+    Each direction is one product with an H x H (W x W) matrix, which also holds the border: as fast for the widest
+    blur as for the narrowest, and right for pictures smaller than the kernel.
+    """
+    if sigma <= 0:
+        return x
+    height, width = x.shape[-2:]
+    return _gaussian(height, sigma, x) @ x @ _gaussian(width, sigma, x).T
+
+
+def laplacian_blend(a: Tensor, b: Tensor, mask: Tensor, levels: int) -> Tensor:
+    """Multi-band blend (Burt and Adelson 1983): a where the mask is 1, b where it is 0, wider seams for lower bands.
+
+    (F, C, H, W) twice, (F, 1, H, W) -> (F, C, H, W); `levels` bands, 1 is a plain blend. What is b's alone is exact.
+    """
+    # The pyramid is linear: only the difference needs one, and b itself is never taken apart.
+    band = a - b
+    levels = max(1, min(levels, 1 + int(math.log2(max(1, min(a.shape[-2:]))))))
+    parts = []
+    for _ in range(levels - 1):
+        lower = _halve(band)
+        parts.append((band - _enlarge(lower, band)) * mask)
+        band, mask = lower, _halve(mask)
+    out = band * mask
+    for part in reversed(parts):
+        out = _enlarge(out, part) + part
+    return b + out
+
+
+def _statistics(lab: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and deviation of each channel, (F, 3, H, W), (F, 1, H, W) -> (F, 3, 1, 1) twice."""
+    weight = mask / mask.sum((2, 3), keepdim=True).clamp_min(1e-6)
+    mean = (lab * weight).sum((2, 3), keepdim=True)
+    variance = ((lab - mean).square() * weight).sum((2, 3), keepdim=True)
+    return mean, variance.clamp_min(1e-6).sqrt()
+
+
+def _gaussian(side: int, sigma: float, like: Tensor) -> Tensor:
+    """The blur of a line as a matrix, (side, side), rows sum to 1."""
+    reach = int(4 * sigma + 0.5)
+    taps = torch.arange(-reach, reach + 1, device=like.device)
+    weights = (-0.5 * (taps.double() / sigma).square()).exp()
+    weights = (weights / weights.sum()).to(like.dtype)
+    position = torch.arange(side, device=like.device)[:, None] + taps
+    period = max(1, 2 * (side - 1))
+    position = position % period
+    position = torch.minimum(position, period - position) if side > 1 else position * 0
+    return like.new_zeros(side, side).scatter_add_(1, position, weights.expand(side, -1))
+
+
+def _halve(x: Tensor) -> Tensor:
+    size = [(side + 1) // 2 for side in x.shape[-2:]]
+    return nnf.interpolate(x, size, mode="bilinear", antialias=True)
+
+
+def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+    return nnf.interpolate(x, like.shape[-2:], mode="bilinear")

@@ -1,0 +1,58 @@
+"""The main job on the bundled example people, as one picture: source | target | result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+
+from . import images, provenance
+from .console import say, tracked
+from .pipeline import Models, identity_from, swap_faces
+
+EXAMPLES = Path(__file__).parent / "examples"
+_ROWS = 4
+_CELL, _CAPTION, _GAP = 320, 30, 8  # px
+
+
+def run(out: Path, models: Models, swapper: str = "warp") -> None:
+    """Writes the grid and says the identity similarity of every row before and after."""
+    people = {file.stem: images.read(file) for file in sorted(EXAMPLES.glob("*.jpg"))}
+    if len(people) < 2:
+        raise FileNotFoundError(f"{EXAMPLES}: the example people are missing from this installation")
+    rows = [_row(source, target, people, models, swapper) for source, target in tracked(_pairs(list(people)), "demo")]
+    images.write(out, images.from_pil(_grid(rows))[0], **provenance.synthetic(swapper))
+    say(f"{out}: source | target | result")
+
+
+def _pairs(names: list[str]) -> list[tuple[str, str]]:
+    """Everybody is the source for the next one."""
+    return list(zip(names, names[1:] + names[:1], strict=True))[:_ROWS]
+
+
+def _row(source: str, target: str, people: dict[str, Tensor], models: Models, swapper: str) -> list[tuple[Tensor, str]]:
+    """Three pictures (3, H, W) with their captions."""
+    person = identity_from([people[source]], models)
+    before = float(identity_from([people[target]], models).mean @ person.mean)
+    done = swap_faces(people[target], person, models, swapper=swapper)
+    after = float(done.similarity_to_source[0])
+    say(f"{source} -> {target}: similarity to the source {before:.2f} before, {after:.2f} after")
+    return [
+        (people[source][0], f"source: {source}"),
+        (people[target][0], f"target: {before:.2f} like the source"),
+        (done.images[0], f"result: {after:.2f} like the source"),
+    ]
+
+
+def _grid(rows: list[list[tuple[Tensor, str]]]) -> Image.Image:
+    font = ImageFont.load_default(18)
+    step = (_CELL + _GAP, _CELL + _CAPTION + _GAP)
+    sheet = Image.new("RGB", (_GAP + 3 * step[0], _GAP + len(rows) * step[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    for y, row in enumerate(rows):
+        for x, (picture, caption) in enumerate(row):
+            corner = (_GAP + x * step[0], _GAP + y * step[1])
+            sheet.paste(ImageOps.pad(images.to_pil(picture), (_CELL, _CELL), color="white"), corner)
+            draw.text((corner[0] + 4, corner[1] + _CELL + 4), caption, "black", font)
+    return sheet

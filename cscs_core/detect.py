@@ -1,0 +1,76 @@
+"""Where the faces are: boxes, five points and the dense mesh."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from . import geometry, mesh
+from .boxes import suppress
+from .models import FaceDetector, LandmarkNet
+from .types import FaceSet
+
+LANDMARK_TEMPLATE = "dfl_whole_face"
+_LONGEST = 1280  # px: larger pictures are searched at this size
+_COARSE = 4  # the second, smaller look, for faces that fill the picture
+_CHUNK = 8  # pictures, faces x 8: what goes through a network at once
+
+
+def detect(
+    images: Tensor, detector: FaceDetector, landmarks: LandmarkNet, *, threshold: float = 0.5, overlap: float = 0.4
+) -> FaceSet:
+    """Every face of every image, (B, 3, H, W) in 0..1, best score first within its frame."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
+    images = torch.nan_to_num(images.float())
+    found = [propose(chunk, detector, threshold, overlap) for chunk in images.split(_CHUNK)]
+    if not sum(len(score) for _, _, _, score in found):
+        return FaceSet.empty(images.device)
+    frame = torch.cat([rows + index * _CHUNK for index, (rows, *_) in enumerate(found)])
+    box, points, score = (torch.cat([part[k] for part in found]) for k in (1, 2, 3))
+    dense = locate(images, frame, points, landmarks)
+    return FaceSet(frame, box, mesh.five(dense), dense, score, torch.full_like(frame, -1))
+
+
+def propose(
+    images: Tensor, detector: FaceDetector, threshold: float, overlap: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Frames (F,), boxes (F, 4), five points (F, 5, 2) and scores (F,) from two looks, duplicates suppressed."""
+    height, width = images.shape[-2:]
+    first = max(1.0, max(height, width) / _LONGEST)
+    looks = [_look(images, detector, shrink, threshold) for shrink in (first, first * _COARSE)]
+    frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
+    kept = suppress(box, score, frame, overlap)
+    kept = kept[frame[kept].argsort(stable=True)]
+    return frame[kept], box[kept], points[kept], score[kept]
+
+
+def _look(
+    images: Tensor, detector: FaceDetector, shrink: float, threshold: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    height, width = (max(1, round(side / shrink)) for side in images.shape[-2:])
+    small = images if shrink == 1 else nnf.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    padded = nnf.pad(small, (0, -width % 32, 0, -height % 32), mode="replicate")
+    scores, boxes, points, _ = detector(padded.contiguous(memory_format=torch.channels_last))
+    frame, place = (scores.sigmoid() > threshold).nonzero(as_tuple=True)
+    # Pixel centres: what lies at x in the small picture lies at (x + 0.5) * ratio - 0.5 in the whole one.
+    ratio = images.new_tensor([images.shape[-1] / width, images.shape[-2] / height])
+    points = (points[frame, place] + 0.5) * ratio - 0.5
+    boxes = (boxes[frame, place].unflatten(-1, (2, 2)) + 0.5) * ratio - 0.5
+    return frame, boxes.flatten(-2), points, scores[frame, place].sigmoid()
+
+
+def locate(images: Tensor, frame: Tensor, points: Tensor, landmarks: LandmarkNet, looks: int = 2) -> Tensor:
+    """Dense landmarks from five points each, (F,), (F, 5, 2) -> (F, 468, 2) image pixels. The second look starts from
+    what the first one saw, so that a rough box or a turned head costs nothing."""
+    size = landmarks.config.size
+    target = geometry.template(LANDMARK_TEMPLATE, size).to(images.device)[None]
+    found = points.new_zeros(len(frame), mesh.POINTS, 2)
+    for rows in torch.arange(len(frame), device=images.device).split(_CHUNK * 8):
+        for look in range(looks):
+            matrix = geometry.similarity(mesh.five(found[rows]) if look else points[rows], target)
+            crops = geometry.warp(images, matrix, size, frame=frame[rows])
+            seen = landmarks(crops.contiguous(memory_format=torch.channels_last))
+            found[rows] = geometry.transform(seen, geometry.invert(matrix))
+    return found

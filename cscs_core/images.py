@@ -1,0 +1,135 @@
+"""Pictures on disk: any PIL mode in, (1, 3, H, W) float32 RGB 0..1; PNG, JPEG and WebP out."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from .files import BadInput, placed
+
+READABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # looked for in folders
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # written, by suffix
+MAX_PIXELS = 100_000_000  # 1.2 GB as float RGB
+_KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content; no EPS, opening it runs a program
+_SETTINGS = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
+_IMAGE_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif tags
+
+
+class ImageError(BadInput):
+    """A picture that cannot be read or written; the message is one line and names the file."""
+
+
+def read(path: str | Path) -> Tensor:
+    """The picture of a file, (1, 3, H, W) float32 RGB 0..1, turned upright, in sRGB, transparency over white."""
+    path = Path(path)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not a picture")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+    if not data:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+            picture = Image.open(io.BytesIO(data), formats=_KINDS)
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ImageError(f"{path}: too large ({picture.width} x {picture.height} pixels)")
+        return from_pil(picture)
+    except UnidentifiedImageError:
+        raise ImageError(f"{path}: is not an image of a known kind") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path}: too large to be opened safely") from None
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what PIL's decoders raise on damaged files
+        raise ImageError(f"{path}: the image is truncated or damaged ({error})") from None
+
+
+def write(path: str | Path, image: Tensor, **metadata: str) -> None:
+    """Writes a picture (3, H, W) RGB 0..1 as its suffix says, beside and then moved into place.
+
+    Metadata are kept as text: PNG has one chunk each; JPEG and WebP have `Software` and, for all others together, the
+    Exif image description.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    try:
+        with placed(path) as beside:
+            to_pil(image).save(beside, kind, **_SETTINGS[kind], **_notes(kind, metadata))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def format_of(path: Path) -> str:
+    """PNG, JPEG or WEBP, by suffix."""
+    if path.suffix.lower() not in FORMATS:
+        raise ImageError(f"{path}: cannot be written; the name must end in {', '.join(FORMATS)}")
+    return FORMATS[path.suffix.lower()]
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """A PIL picture of any mode -> (1, 3, H, W) float32 RGB 0..1, upright, in sRGB, transparency over white."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        grey = torch.from_numpy(np.asarray(picture, dtype=np.float32).copy())
+        grey = grey / 65535 if picture.mode.startswith("I") else grey
+        return grey.nan_to_num().clamp(0, 1).expand(1, 3, *grey.shape).contiguous()
+    picture = _in_srgb(picture)
+    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    pixels = np.array(picture.convert("RGB"))
+    return torch.from_numpy(pixels).movedim(-1, 0)[None].float() / 255  # HWC -> BCHW
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """(3, H, W) RGB 0..1, clipped and rounded; not-a-number becomes black."""
+    pixels = image.detach().float().nan_to_num().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
+    return Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
+
+
+def _in_srgb(picture: Image.Image) -> Image.Image:
+    """Colours through the embedded profile, if there is one: phone cameras write Display P3."""
+    profile = picture.info.get("icc_profile")
+    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
+        return picture
+    mode = "RGB" if picture.mode == "CMYK" else picture.mode
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(embedded):
+            return picture
+        return ImageCms.profileToProfile(picture, embedded, ImageCms.createProfile("sRGB"), outputMode=mode) or picture
+    except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they stand
+        return picture
+
+
+def _notes(kind: str, metadata: dict[str, str]) -> dict[str, object]:
+    if not metadata:
+        return {}
+    if kind == "PNG":
+        chunks = PngInfo()
+        for key, value in metadata.items():
+            chunks.add_itxt(key, value)
+        return {"pnginfo": chunks}
+    exif = Image.Exif()
+    others = [value if key == "Description" else f"{key}: {value}" for key, value in metadata.items()]
+    exif[_IMAGE_DESCRIPTION] = " ".join(others)
+    if "Software" in metadata:
+        exif[_SOFTWARE] = metadata["Software"]
+    return {"exif": exif.tobytes()}

@@ -1,0 +1,216 @@
+"""The whole job in three steps: find faces, say who somebody is, put that person into pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from . import geometry
+from .align import align
+from .detect import detect
+from .identity import encode, identify
+from .models import FaceDetector, IdentityEncoder, LandmarkNet
+from .paste import paste, paste_mask
+from .select import like, pick
+from .select import order as ordered
+from .swap import SWAPPERS, Swapper
+from .swap import swap as swap_crops
+from .types import Crops, FaceSet, Identity
+from .weights import LITE, load_model
+
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+
+class NoFace(ValueError):
+    """A photograph that should show a person shows none; `index` says which."""
+
+    def __init__(self, index: int):
+        super().__init__(f"no face found in photograph {index}")
+        self.index = index
+
+
+@dataclass(frozen=True)
+class Models:
+    """The three bundled networks, on one device."""
+
+    detector: FaceDetector
+    landmarks: LandmarkNet
+    encoder: IdentityEncoder
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.encoder.parameters()).device
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """Pictures with swapped faces, and how well that went."""
+
+    images: Tensor  # (B, 3, H, W) float32, 0..1
+    mask: Tensor  # (B, 1, H, W) how much of each pixel was replaced, 0..1
+    faces: FaceSet  # the F faces that were swapped
+    skipped: list[str]  # why faces or pictures were left alone, a sentence each
+    similarity_to_source: Tensor  # (F,) cosine of the result and the source
+    similarity_to_target: Tensor  # (F,) cosine of the result and the face that was there before
+
+
+def load_models(device: torch.device | str = "cpu") -> Models:
+    """The bundled networks, in evaluation mode."""
+    files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
+    detector, landmarks, encoder = (load_model(file, device) for file in files)
+    return Models(cast(FaceDetector, detector), cast(LandmarkNet, landmarks), cast(IdentityEncoder, encoder))
+
+
+@torch.no_grad()
+def find(images: Tensor, models: Models, threshold: float = 0.5) -> FaceSet:
+    """Every face of every picture, (B, 3, H, W)."""
+    return detect(images, models.detector, models.landmarks, threshold=threshold)
+
+
+@torch.no_grad()
+def identity_from(
+    images: Sequence[Tensor], models: Models, order: str = "large-small", threshold: float = 0.5
+) -> Identity:
+    """One person from R photographs (1, 3, H, W) of any sizes: the first face of each by the order given.
+
+    Raises NoFace for a photograph without a face.
+    """
+    found = []
+    for index, image in enumerate(images):
+        image = image.to(models.device)
+        faces = ordered(find(image, models, threshold), order)
+        if not len(faces):
+            raise NoFace(index)
+        one = identify(image, faces[:1], models.encoder)
+        found.append(replace(one, crops=replace(one.crops, frame=torch.full_like(one.crops.frame, index))))
+    crops = Crops(*(torch.cat([getattr(one.crops, name) for one in found]) for name in Crops.__dataclass_fields__))
+    return Identity(crops, torch.cat([one.embedding for one in found]))
+
+
+@torch.no_grad()
+def swap_faces(
+    images: Tensor,
+    identity: Identity,
+    models: Models,
+    *,
+    swapper: str = "warp",
+    size: int = 512,
+    order: str = "large-small",
+    indices: Sequence[int] | None = None,
+    reference: Identity | None = None,
+    threshold: float = 0.35,
+    strength: float = 1.0,
+    detection: float = 0.5,
+    limit: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Swapped:
+    """The person put into every picture (B, 3, H, W), on all faces or on those chosen.
+
+    `indices` count the faces of each picture in the order given; `reference` keeps the faces whose similarity to that
+    person is at least `threshold`; `limit` (B, 1, H, W) is where pixels may change. Pictures go one by one, so that
+    memory does not grow with the batch and `progress` may stop the work by raising.
+    """
+    if swapper not in SWAPPERS:
+        raise ValueError(f"no swapper {swapper!r}; there are {', '.join(SWAPPERS)}")
+    engine = SWAPPERS[swapper]()
+    if size not in engine.sizes:
+        raise ValueError(f"{swapper} works at {', '.join(map(str, engine.sizes))} px, not at {size}")
+    identity = _to(identity, models.device)
+    results: list[Swapped] = []
+    for index in range(images.shape[0]):
+        image = torch.nan_to_num(images[index : index + 1].to(models.device).float())
+        faces, skipped = _choose(image, models, order, indices, reference, threshold, detection)
+        area = None if limit is None else limit[index : index + 1].to(image)
+        result = _swap_one(image, faces, identity, models, engine, size, strength, area)
+        if images.shape[0] > 1:
+            skipped = [f"picture {index}: {reason}" for reason in skipped]
+        faces = replace(result.faces, frame=torch.full_like(result.faces.frame, index))
+        results.append(replace(result, faces=faces, skipped=skipped))
+        if progress:
+            progress(index + 1, images.shape[0])
+    return _join(results, images)
+
+
+def _choose(
+    image: Tensor,
+    models: Models,
+    by: str,
+    indices: Sequence[int] | None,
+    reference: Identity | None,
+    threshold: float,
+    detection: float,
+) -> tuple[FaceSet, list[str]]:
+    """The faces of one picture to be swapped, and why others are not."""
+    faces = ordered(find(image, models, detection), by)
+    if not len(faces):
+        return faces, ["no face found"]
+    skipped = []
+    if indices is not None:
+        missing = sorted({number for number in indices if not -len(faces) <= number < len(faces)})
+        skipped += [f"there is no face {number}: {len(faces)} found, counted from 0" for number in missing]
+        faces = pick(faces, list(indices))
+    if reference is not None and len(faces):
+        embeddings = encode(image, faces, models.encoder)
+        person = reference.mean.to(embeddings)
+        alike = like(faces, embeddings, person, threshold)
+        skipped += [
+            f"face at {_place(face_box)}: similarity {cosine:.2f} to the reference is below {threshold:.2f}"
+            for face_box, cosine in zip(faces.box[~alike], (embeddings[~alike] @ person).tolist(), strict=True)
+        ]
+        faces = faces[alike]
+    return faces, skipped
+
+
+def _swap_one(
+    image: Tensor,
+    faces: FaceSet,
+    identity: Identity,
+    models: Models,
+    engine: Swapper,
+    size: int,
+    strength: float,
+    limit: Tensor | None,
+) -> Swapped:
+    if not len(faces):
+        none = faces.score.new_zeros(0)
+        return Swapped(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
+    crops = swap_crops(align(image, faces, engine.template, size), identity, engine, strength)
+    if limit is not None:
+        allowed = geometry.warp(limit, crops.matrix, crops.size, frame=crops.frame)
+        crops = replace(crops, mask=crops.mask * allowed)
+    result = paste(image, crops)
+    after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
+    return Swapped(result, paste_mask(image, crops), faces, [], after @ identity.mean, (after * before).sum(-1))
+
+
+def _join(results: list[Swapped], images: Tensor) -> Swapped:
+    """One answer from one per picture, on the device of the pictures."""
+    if not results:
+        none = torch.zeros(0, device=images.device)
+        mask = images.new_zeros(0, 1, *images.shape[-2:], dtype=torch.float32)
+        return Swapped(images.float(), mask, FaceSet.empty(images.device), [], none, none)
+    faces = FaceSet(
+        *(torch.cat([getattr(one.faces, name) for one in results]) for name in FaceSet.__dataclass_fields__)
+    )
+    device = images.device
+    return Swapped(
+        torch.cat([one.images.to(device) for one in results]),
+        torch.cat([one.mask.to(device) for one in results]),
+        faces.to(device),
+        [reason for one in results for reason in one.skipped],
+        torch.cat([one.similarity_to_source for one in results]).to(device),
+        torch.cat([one.similarity_to_target for one in results]).to(device),
+    )
+
+
+def _to(identity: Identity, device: torch.device) -> Identity:
+    crops = Crops(*(getattr(identity.crops, name).to(device) for name in Crops.__dataclass_fields__))
+    return Identity(crops, identity.embedding.to(device))
+
+
+def _place(box: Tensor) -> str:
+    return ",".join(f"{side:.0f}" for side in box.tolist())

@@ -1,0 +1,92 @@
+"""The three values that flow through every verb. B frames, F faces, P points, S crop side.
+
+Points are (x, y) pixels, the centre of the top-left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+_Rows = TypeVar("_Rows", "FaceSet", "Crops")
+
+
+def _select(rows: _Rows, index: Tensor | slice | list[int]) -> _Rows:
+    if isinstance(index, list):
+        index = torch.tensor(index, dtype=torch.long, device=rows.frame.device)
+    return type(rows)(*(getattr(rows, field.name)[index] for field in fields(rows)))
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSet:
+    """F faces found in a batch of images, one row per face."""
+
+    frame: Tensor  # (F,) int64, which image of the batch
+    box: Tensor  # (F, 4) x1 y1 x2 y2, pixels
+    landmarks: Tensor  # (F, 5, 2) x y, pixels: eyes, nose, mouth corners, viewer's left first
+    mesh: Tensor  # (F, 468, 2) x y, pixels, face-mesh order; iBUG-68 is a subset of it
+    score: Tensor  # (F,) 0..1
+    track: Tensor  # (F,) int64, same person over time, -1 unknown
+
+    def __len__(self) -> int:
+        return self.frame.shape[0]
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> FaceSet:
+        """Rows by mask, indices or slice."""
+        return _select(self, index)
+
+    def to(self, device: torch.device | str) -> FaceSet:
+        return FaceSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    @staticmethod
+    def empty(device: torch.device | str = "cpu") -> FaceSet:
+        whole = torch.zeros(0, dtype=torch.long, device=device)
+        real = torch.zeros(0, device=device)
+        return FaceSet(
+            whole,
+            real.view(0, 4),
+            real.view(0, 1, 2).expand(0, 5, 2),
+            real.view(0, 1, 2).expand(0, 468, 2),
+            real,
+            whole,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Faces cut out of a batch of images, and the way back."""
+
+    pixels: Tensor  # (F, 3, S, S) float32, 0..1 RGB
+    mask: Tensor  # (F, 1, S, S) how much of each pixel paste may change, 0..1
+    matrix: Tensor  # (F, 2, 3) image pixels -> crop pixels
+    landmarks: Tensor  # (F, 5, 2) crop pixels
+    mesh: Tensor  # (F, 468, 2) crop pixels
+    frame: Tensor  # (F,) int64, which image of the batch
+
+    def __len__(self) -> int:
+        return self.frame.shape[0]
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> Crops:
+        """Rows by mask, indices or slice."""
+        return _select(self, index)
+
+    @property
+    def size(self) -> int:
+        return self.pixels.shape[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One person: R reference crops with the embedding of each kept beside it, so that another swapper can encode
+    them again."""
+
+    crops: Crops  # R reference faces in the ffhq_512 template
+    embedding: Tensor  # (R, E) unit rows, from the bundled encoder
+
+    @property
+    def mean(self) -> Tensor:
+        """The person's embedding, (E,): the references averaged on the sphere."""
+        return torch.nn.functional.normalize(self.embedding.mean(0), dim=0)

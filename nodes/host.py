@@ -1,0 +1,83 @@
+"""The border with ComfyUI: sockets, pictures, models, progress. Inside, frames are (1, 3, H, W) float32 RGB 0..1."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.utils
+import torch
+import torch.nn.functional as nnf
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..cscs_core import pipeline
+
+Faces = io.Custom("CSCS_FACES")  # a FaceSet; its frame column counts the images of the batch
+Identity = io.Custom("CSCS_IDENTITY")  # an Identity
+
+
+def photo(image: Tensor, index: int) -> Tensor:
+    """One picture of an IMAGE (B, H, W, C), on the device that computes: (1, 3, H, W) float32. Alpha is dropped."""
+    pixels = image[index : index + 1, ..., :3].movedim(-1, 1)  # BHWC -> BCHW
+    return pixels.expand(-1, 3, -1, -1).to(mm.get_torch_device(), torch.float32)
+
+
+def photos(image: Tensor) -> list[Tensor]:
+    """Every picture of an IMAGE, as `photo`."""
+    return [photo(image, index) for index in range(image.shape[0])]
+
+
+def frames(image: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The pictures of an IMAGE one by one, as `photo`; between them the progress bar moves and Cancel is obeyed."""
+    bar = comfy.utils.ProgressBar(image.shape[0])
+    for index in range(image.shape[0]):
+        mm.throw_exception_if_processing_interrupted()
+        yield index, photo(image, index)
+        bar.update(1)
+
+
+def blank(image: Tensor, channels: int = 3) -> Tensor:
+    """Room for an output IMAGE as long and large as another, filled frame by frame: no frame is held twice."""
+    dtype = mm.intermediate_dtype() if hasattr(mm, "intermediate_dtype") else torch.float32  # since ComfyUI 0.17
+    return torch.zeros(*image.shape[:3], channels, device=mm.intermediate_device(), dtype=dtype)
+
+
+def pixels(images: Tensor) -> Tensor:
+    """(B, C, H, W) -> IMAGE (B, H, W, C) on the host's device and in its number format."""
+    layout = images.movedim(1, -1)  # BCHW -> BHWC
+    return blank(layout, layout.shape[-1]).copy_(layout)
+
+
+def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
+    """The MASK (B, h, w) or (h, w) of one frame in the frame's size, (1, 1, H, W); the last one serves the frames
+    beyond it."""
+    if mask is None or not mask.numel():
+        return None
+    mask = mask.reshape(-1, 1, *mask.shape[-2:])
+    mask = mask[min(index, mask.shape[0] - 1)][None].to(frame)
+    return nnf.interpolate(mask, frame.shape[-2:], mode="bilinear", antialias=True).clamp(0, 1)
+
+
+@functools.cache
+def _bundled() -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
+    """The bundled networks and the host's handles to them; 20 MB that stay in memory once used."""
+    models = pipeline.load_models("cpu")
+    # Looked up late: the host swaps the class at start. CoreModelPatcher came with ComfyUI 0.11.
+    handle = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    device, rest = mm.get_torch_device(), mm.unet_offload_device()
+    networks = (models.detector, models.landmarks, models.encoder)
+    return models, [handle(net, load_device=device, offload_device=rest) for net in networks]
+
+
+def models(image: Tensor) -> pipeline.Models:
+    """The bundled networks, ready on the device that computes, with room there for one frame of the IMAGE."""
+    loaded, handles = _bundled()
+    frame = image.shape[-3] * image.shape[-2] * 3 * 4  # bytes
+    # Two dozen frames for the detector's first maps and the paste, 256 MiB for the crops of a crowd.
+    mm.load_models_gpu(handles, memory_required=24 * frame + 2**28, force_full_load=True)
+    for handle in handles:
+        handle.model.to(handle.load_device)  # --novram leaves plain layers behind even with force_full_load
+    return loaded

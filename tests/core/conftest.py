@@ -1,0 +1,46 @@
+"""Made-up faces and pictures for the tests of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from cscs_core import mesh
+from cscs_core.types import FaceSet
+
+
+def _faces(places: list[tuple[int, float, float, float]], turn: float = 0.0) -> FaceSet:
+    count = len(places)
+    angle = torch.tensor(turn)
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+    shapes = [mesh.mean_face() @ rotation.T * eyes + torch.tensor([x, y]) for _, x, y, eyes in places]
+    points = torch.stack(shapes) if shapes else torch.zeros(0, mesh.POINTS, 2)
+    return FaceSet(
+        frame=torch.tensor([place[0] for place in places], dtype=torch.long),
+        box=mesh.box(points),
+        landmarks=mesh.five(points),
+        mesh=points,
+        score=torch.linspace(0.9, 0.5, count),
+        track=torch.full((count,), -1),
+    )
+
+
+@pytest.fixture
+def faces() -> Callable[..., FaceSet]:
+    """Mean faces as (frame, x and y of the point between the eyes, distance of the outer eye corners), turned."""
+    return _faces
+
+
+@pytest.fixture
+def smooth() -> Callable[..., Tensor]:
+    """A picture that survives resampling: slow waves, (B, 3, H, W) 0..1."""
+
+    def picture(count: int, height: int, width: int) -> Tensor:
+        y, x = torch.meshgrid(torch.arange(height) / 23, torch.arange(width) / 17, indexing="ij")
+        waves = torch.stack([x.sin() * y.cos(), (x + y).sin(), (x - 2 * y).cos()])
+        return torch.stack([waves.roll(frame, 0) for frame in range(count)]) * 0.4 + 0.5
+
+    return picture

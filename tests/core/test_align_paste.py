@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cscs_core import geometry, mask
+from cscs_core.align import align
+from cscs_core.paste import paste, paste_mask
+from cscs_core.types import FaceSet
+
+
+def test_the_five_points_land_on_the_template(faces, smooth):
+    # A mean face is no FFHQ template; its own five points are the template's best fit, within a tenth of the side.
+    crops = align(smooth(1, 200, 240), faces([(0, 120, 80, 50)], turn=0.4), size=128)
+    assert (crops.landmarks[0] - geometry.template("ffhq_512", 128)).norm(dim=-1).max() < 13
+    eyes = crops.landmarks[0, 1] - crops.landmarks[0, 0]
+    assert eyes[1].abs() < 1  # upright
+
+
+def test_a_crop_of_the_template_itself_is_the_picture(smooth):
+    images = smooth(1, 64, 64)
+    face = replace(FaceSet.empty(), frame=torch.zeros(1, dtype=torch.long), mesh=torch.zeros(1, 468, 2))
+    face = replace(face, landmarks=geometry.template("ffhq_512", 64)[None])
+    torch.testing.assert_close(align(images, face, size=64).pixels, images, atol=1e-3, rtol=0)
+
+
+def test_points_move_with_the_pixels(faces):
+    found = faces([(0, 60, 50, 30)], turn=-0.5)
+    images = torch.zeros(1, 3, 120, 120)
+    x, y = found.mesh[0, 4].round().long().tolist()
+    images[0, :, y - 1 : y + 2, x - 1 : x + 2] = 1
+    crops = align(images, found, size=200)
+    weight = crops.pixels[0, 0] / crops.pixels[0, 0].sum()
+    centre = (geometry.pixel_grid(200, 200) * weight[..., None]).sum((0, 1))
+    assert (centre - geometry.transform(torch.tensor([[[x, y]]]).float(), crops.matrix)[0, 0]).norm() < 0.3
+    assert (centre - crops.mesh[0, 4]).norm() < 0.75 * geometry.scale_of(crops.matrix)[0]
+
+
+def test_faces_read_their_own_frames(faces, smooth):
+    images = smooth(3, 90, 90)
+    together = align(images, faces([(2, 40, 40, 20), (0, 50, 40, 25)]), size=48)
+    alone = align(images[2:], faces([(0, 40, 40, 20)]), size=48)
+    torch.testing.assert_close(together.pixels[:1], alone.pixels, atol=1e-5, rtol=0)
+    assert together.frame.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("frames", [0, 2])
+def test_no_faces_flow_through(frames):
+    images = torch.rand(frames, 3, 20, 30)
+    crops = align(images, FaceSet.empty(), size=64)
+    shapes = [tuple(value.shape) for value in (crops.pixels, crops.mask, crops.matrix, crops.landmarks, crops.mesh)]
+    assert shapes == [(0, 3, 64, 64), (0, 1, 64, 64), (0, 2, 3), (0, 5, 2), (0, 468, 2)]
+    assert torch.equal(paste(images, crops), images)
+    assert torch.equal(paste_mask(images, crops), torch.zeros(frames, 1, 20, 30))
+
+
+@pytest.mark.parametrize("size", [64, 256])  # the crop smaller and larger than its place
+def test_align_then_paste_is_the_picture(faces, smooth, size):
+    images = smooth(2, 240, 200)
+    crops = align(images, faces([(0, 90, 90, 50), (1, 100, 110, 60)], turn=0.3), size=size)
+    pasted = paste(images, crops)
+    assert (pasted - images).abs().max() < 0.03
+    assert (pasted - images).abs().mean() < 0.003
+
+
+def test_zero_mask_changes_nothing_bit_for_bit(faces):
+    images = torch.rand(2, 3, 120, 100)
+    crops = align(images, faces([(0, 50, 50, 30), (1, 20, 30, 25)], turn=0.2), size=96)
+    noise = replace(crops, pixels=torch.rand_like(crops.pixels) * torch.nan, mask=torch.zeros_like(crops.mask))
+    for dtype in (torch.float32, torch.float16):
+        assert torch.equal(paste(images.to(dtype), noise), images.to(dtype))
+
+
+def test_only_the_pixels_under_the_mask_change(faces):
+    images = torch.rand(1, 3, 150, 150)
+    crops = align(images, faces([(0, 75, 60, 40)], turn=0.5), size=128)
+    crops = replace(crops, mask=mask.feather(mask.hull(crops.mesh, 128), 8), pixels=1 - crops.pixels)
+    changed = (paste(images, crops) != images).any(1, keepdim=True)
+    covered = paste_mask(images, crops)
+    assert changed.any()
+    assert not changed[covered == 0].any()
+    assert 0 < (covered > 0).float().mean() < 0.5
+    assert covered.min() >= 0
+    assert covered.max() <= 1
+
+
+def test_the_mask_is_the_share_of_the_crop(faces):
+    images = torch.rand(1, 3, 100, 100)
+    crops = align(images, faces([(0, 50, 45, 30)]), size=128)
+    crops = replace(crops, mask=mask.feather(crops.mask, 20), pixels=torch.full_like(crops.pixels, 0.25))
+    expected = torch.lerp(images, torch.full_like(images, 0.25), paste_mask(images, crops))
+    torch.testing.assert_close(paste(images, crops), expected)
+
+
+def test_two_faces_in_one_frame_are_laid_in_order(faces):
+    images = torch.zeros(1, 3, 100, 120)
+    crops = align(images, faces([(0, 50, 45, 30), (0, 60, 45, 30)]), size=64)
+    levels = torch.tensor([0.3, 0.8])[:, None, None, None]
+    crops = replace(crops, pixels=levels.expand_as(crops.pixels))
+    assert paste(images, crops)[0, 0, 50, 55] == pytest.approx(0.8)
+    assert paste(images, crops[[1, 0]])[0, 0, 50, 55] == pytest.approx(0.3)
+
+
+def test_identical_faces_are_laid_twice_without_harm(faces, smooth):
+    images = smooth(1, 100, 100)
+    twice = align(images, faces([(0, 50, 45, 30)] * 2), size=96)
+    torch.testing.assert_close(paste(images, twice), paste(images, twice[:1]), atol=0.01, rtol=0)
+
+
+def test_inputs_are_never_changed(faces):
+    images = torch.rand(1, 3, 80, 80)
+    crops = align(images, faces([(0, 40, 35, 25)]), size=64)
+    crops = replace(crops, pixels=1 - crops.pixels)
+    before = images.clone(), crops.pixels.clone(), crops.mask.clone()
+    paste(images, crops)
+    paste_mask(images, crops)
+    for value, kept in zip((images, crops.pixels, crops.mask), before, strict=True):
+        assert torch.equal(value, kept)
+    assert paste(images, crops[[]]) is not images
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_type_of_the_pictures_is_kept(faces, dtype):
+    images = torch.rand(1, 3, 80, 80).to(dtype)
+    crops = align(images, faces([(0, 40, 35, 25)]), size=64)
+    assert crops.pixels.dtype == torch.float32
+    assert paste(images, crops).dtype == dtype
+
+
+@pytest.mark.parametrize("place", [(-10, 40), (85, 40), (40, -15), (40, 95), (-300, -300)])
+def test_faces_cut_by_the_border_change_only_what_is_left_of_them(faces, smooth, place):
+    images = smooth(1, 80, 80)
+    crops = align(images, faces([(0, *place, 30)]), size=64)
+    assert crops.pixels.isfinite().all()
+    pasted = paste(images, crops)
+    assert (pasted - images).abs().max() < 0.03
+    black = paste(images, replace(crops, pixels=torch.zeros_like(crops.pixels)))
+    assert torch.equal(black != images, (paste_mask(images, crops) > 0).expand_as(images))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 3), (3, 40)])
+def test_the_smallest_pictures_are_no_error(faces, smooth, shape):
+    images = smooth(1, *shape)
+    crops = align(images, faces([(0, 1, 1, 20)]), size=64)
+    assert crops.pixels.isfinite().all()
+    assert (paste(images, crops) - images).abs().max() < 0.05
+
+
+def test_the_smallest_crop_is_no_error(faces):
+    images = torch.rand(1, 3, 60, 60)
+    crops = align(images, faces([(0, 30, 25, 20)]), size=1)
+    assert paste(images, crops).isfinite().all()
+
+
+def test_nan_pixels_stay_in_the_rectangle_of_their_face(faces):
+    images = torch.rand(2, 3, 120, 200)
+    images[0, :, 50:55, 40:45] = torch.nan
+    crops = align(images, faces([(0, 42, 50, 20), (0, 150, 50, 20), (1, 42, 50, 20)]), size=64)
+    assert crops.pixels[1:].isfinite().all()
+    pasted = paste(images, crops)
+    assert pasted[0, :, :, 100:].isfinite().all()
+    assert pasted[1].isfinite().all()
+    touched = paste_mask(images, crops[:1]) > 0
+    assert not pasted[:1].isnan().any(1, keepdim=True)[~touched[:1]].any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 7.0])  # the last: all points in one
+def test_a_face_without_a_place_changes_nothing(faces, bad):
+    images = torch.rand(1, 3, 40, 40)
+    found = faces([(0, 20, 18, 12), (0, 20, 18, 12)])
+    landmarks = found.landmarks.clone()
+    landmarks[0] = bad
+    crops = align(images, replace(found, landmarks=landmarks), size=32)
+    assert torch.equal(paste(images, crops[:1]), images)
+    torch.testing.assert_close(crops.pixels[1:], align(images, found[1:], size=32).pixels)
+
+
+def test_a_fine_crop_is_averaged_into_a_coarse_place(faces):
+    images = torch.zeros(1, 3, 60, 60)
+    crops = align(images, faces([(0, 30, 25, 12)]), size=256)
+    board = (torch.arange(256)[:, None] + torch.arange(256)).remainder(2).float()
+    pasted = paste(images, replace(crops, pixels=board.expand_as(crops.pixels)))
+    solid = geometry.warp(crops.mask, geometry.invert(crops.matrix), (60, 60), padding="zeros") == 1
+    assert (pasted[solid.expand_as(pasted)] - 0.5).abs().max() < 0.2
+
+
+def test_paste_is_differentiable_in_the_crops(faces):
+    images = torch.rand(1, 3, 50, 50)
+    crops = align(images, faces([(0, 25, 22, 15)]), size=32)
+    pixels = crops.pixels.clone().requires_grad_()
+    paste(images, replace(crops, pixels=pixels)).sum().backward()
+    assert pixels.grad is not None
+    assert pixels.grad.sum() > 0

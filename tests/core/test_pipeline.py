@@ -1,0 +1,175 @@
+"""The whole job, with a stand-in for detection: one face wherever a picture has a bright square."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from cscs_core import mesh, pipeline
+from cscs_core.models import FaceDetector, IdentityEncoder, LandmarkNet
+from cscs_core.pipeline import Models, NoFace, identity_from, swap_faces
+from cscs_core.types import FaceSet, Identity
+
+SIDE = 64  # px, of a stand-in face
+
+
+def bright_squares(images: Tensor, *_: object, threshold: float = 0.5) -> FaceSet:
+    """A mean face in every tile of SIDE px whose mean is above the threshold, tile by tile."""
+    tiles = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), SIDE)[:, 0]
+    frame, row, column = (tiles > threshold).nonzero(as_tuple=True)
+    if not len(frame):
+        return FaceSet.empty(images.device)
+    corner = torch.stack([column, row], -1).float() * SIDE
+    face = mesh.mean_face() * 24 + torch.tensor([SIDE / 2, SIDE / 3])
+    points = face + corner[:, None]
+    return FaceSet(
+        frame, mesh.box(points), mesh.five(points), points, torch.ones(len(frame)), torch.full_like(frame, -1)
+    )
+
+
+def picture(*bright: tuple[int, int], seed: int = 0, size: tuple[int, int] = (128, 192)) -> Tensor:
+    """(1, 3, H, W), dark noise with bright tiles (row, column)."""
+    noise = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed)) * 0.4
+    for row, column in bright:
+        noise[..., row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE] += 0.5
+    return noise
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Models:
+    monkeypatch.setattr(pipeline, "detect", bright_squares)
+    torch.manual_seed(0)
+    return Models(FaceDetector().eval(), LandmarkNet().eval(), IdentityEncoder().eval())
+
+
+@pytest.fixture
+def person(models: Models) -> Identity:
+    return identity_from([picture((0, 0), seed=1)], models)
+
+
+def touched(before: Tensor, after: Tensor) -> set[tuple[int, int]]:
+    """Tiles (row, column) of one picture in which a pixel changed."""
+    differs = torch.nn.functional.max_pool2d((before != after).any(1, keepdim=True).float(), SIDE)[0, 0]
+    return {(row, column) for row, column in differs.nonzero().tolist()}
+
+
+def test_every_face_changes_and_nothing_else(models: Models, person: Identity):
+    image = picture((0, 1), (1, 2))
+    done = swap_faces(image, person, models, size=256)
+    assert touched(image, done.images) == {(0, 1), (1, 2)} and len(done.faces) == 2 and done.skipped == []
+    assert torch.equal(done.images[done.mask.expand_as(image) == 0], image[done.mask.expand_as(image) == 0])
+    assert done.similarity_to_source.shape == done.similarity_to_target.shape == (2,)
+
+
+def test_the_input_is_not_modified(models: Models, person: Identity):
+    image = picture((0, 1))
+    kept = image.clone()
+    swap_faces(image, person, models, size=256)
+    assert torch.equal(image, kept)
+
+
+def test_a_picture_without_a_face_comes_back_bit_for_bit(models: Models, person: Identity):
+    image = picture()
+    done = swap_faces(image, person, models, size=256)
+    assert torch.equal(done.images, image) and done.skipped == ["no face found"] and not done.mask.any()
+
+
+def test_a_batch_of_nothing_is_nothing(models: Models, person: Identity):
+    done = swap_faces(torch.zeros(0, 3, 10, 20), person, models, size=256)
+    assert done.images.shape == (0, 3, 10, 20) and done.mask.shape == (0, 1, 10, 20) and len(done.faces) == 0
+
+
+def test_a_batch_is_its_pictures_one_by_one(models: Models, person: Identity):
+    frames = [picture((0, 0)), picture(), picture((0, 1), (1, 0), seed=2)]
+    whole = swap_faces(torch.cat(frames), person, models, size=256)
+    alone = [swap_faces(frame, person, models, size=256) for frame in frames]
+    assert torch.equal(whole.images, torch.cat([one.images for one in alone]))
+    assert whole.faces.frame.tolist() == [0, 2, 2] and whole.skipped == ["picture 1: no face found"]
+
+
+def test_a_black_limit_changes_nothing_bit_for_bit(models: Models, person: Identity):
+    image = picture((0, 1))
+    done = swap_faces(image, person, models, size=256, limit=torch.zeros(1, 1, 128, 192))
+    assert torch.equal(done.images, image)
+
+
+def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Identity):
+    image = picture((0, 1))
+    assert torch.equal(swap_faces(image, person, models, size=256, strength=0.0).images, image)
+
+
+@pytest.mark.parametrize(
+    ("indices", "tiles"),
+    [([0], {(0, 0)}), ([-1], {(1, 2)}), ([1, 0], {(0, 0), (0, 1)}), ([], set()), ([0, 0], {(0, 0)})],
+)
+def test_numbers_count_in_the_order_given(
+    models: Models, person: Identity, indices: list[int], tiles: set[tuple[int, int]]
+):
+    image = picture((1, 2), (0, 1), (0, 0))
+    done = swap_faces(image, person, models, size=256, order="left-right", indices=indices)
+    assert touched(image, done.images) == tiles and done.skipped == []
+
+
+def test_a_number_that_is_not_there_is_said(models: Models, person: Identity):
+    done = swap_faces(picture((0, 0)), person, models, size=256, indices=[0, 3])
+    assert len(done.faces) == 1 and done.skipped == ["there is no face 3: 1 found, counted from 0"]
+
+
+def test_a_reference_keeps_only_its_person(models: Models, person: Identity):
+    image = picture((0, 0), (1, 1))
+    image[..., 64:, 64:128] = image[..., 64:, 64:128].flip(1) * torch.tensor([1.0, 0.2, 0.6]).view(3, 1, 1) + 0.3
+    known = identity_from([picture((0, 0))], models)
+    done = swap_faces(image, person, models, size=256, reference=known, threshold=0.99999)
+    assert touched(image, done.images) == {(0, 0)}
+    assert len(done.skipped) == 1 and "to the reference is below" in done.skipped[0]
+
+
+def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: Identity):
+    image = picture((0, 1))
+    image[0, :, 20:30, 90:100] = float("nan")
+    assert swap_faces(image, person, models, size=256).images.isfinite().all()
+
+
+def test_progress_counts_pictures_and_may_stop_the_work(models: Models, person: Identity):
+    seen: list[tuple[int, int]] = []
+
+    def stop_at_two(done: int, of: int) -> None:
+        seen.append((done, of))
+        if done == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        swap_faces(picture().expand(5, 3, 128, 192), person, models, size=256, progress=stop_at_two)
+    assert seen == [(1, 5), (2, 5)]
+
+
+def test_the_photo_without_a_face_is_named(models: Models):
+    with pytest.raises(NoFace) as caught:
+        identity_from([picture((0, 0)), picture(size=(64, 64))], models)
+    assert caught.value.index == 1
+
+
+def test_photos_of_any_size_make_one_person(models: Models):
+    one, other = picture((0, 0)), picture((0, 0), size=(64, 70), seed=3)
+    both = identity_from([one, other], models)
+    assert both.embedding.shape == (2, 128) and both.crops.frame.tolist() == [0, 1]
+    expected = identity_from([one], models).mean + identity_from([other], models).mean
+    assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-6)
+
+
+def test_unknown_swappers_and_sizes_are_said(models: Models, person: Identity):
+    with pytest.raises(ValueError, match="no swapper 'magic'; there are"):
+        swap_faces(picture(), person, models, swapper="magic")
+    with pytest.raises(ValueError, match="not at 100"):
+        swap_faces(picture(), person, models, size=100)
+
+
+def test_results_come_back_to_the_device_of_the_pictures(models: Models, person: Identity):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a second device")
+    there = replace(models, **{name: getattr(models, name).cuda() for name in ("detector", "landmarks", "encoder")})
+    done = swap_faces(picture((0, 1)), person, there, size=256)
+    assert done.images.device.type == done.faces.box.device.type == "cpu"
