@@ -13,7 +13,7 @@ from .types import FaceSet
 
 LANDMARK_TEMPLATE = "dfl_whole_face"
 _LONGEST = 1280  # px: larger pictures are searched at this size
-_COARSE = 4  # the second, smaller look, for faces that fill the picture
+_LOOKS = (1.0, 2.5, 6.25)  # how many times smaller each look is: large faces are found in the smaller ones
 _CHUNK = 8  # pictures, faces x 8: what goes through a network at once
 
 
@@ -36,10 +36,10 @@ def detect(
 def propose(
     images: Tensor, detector: FaceDetector, threshold: float, overlap: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Frames (F,), boxes (F, 4), five points (F, 5, 2) and scores (F,) from two looks, duplicates suppressed."""
+    """Frames (F,), boxes (F, 4), five points (F, 5, 2) and scores (F,) from three looks, duplicates suppressed."""
     height, width = images.shape[-2:]
     first = max(1.0, max(height, width) / _LONGEST)
-    looks = [_look(images, detector, shrink, threshold) for shrink in (first, first * _COARSE)]
+    looks = [_look(images, detector, first * shrink, threshold) for shrink in _LOOKS]
     frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
     kept = suppress(box, score, frame, overlap)
     kept = kept[frame[kept].argsort(stable=True)]

@@ -17,7 +17,7 @@ from .models import FaceDetector, IdentityEncoder, LandmarkNet
 from .paste import paste, paste_mask
 from .select import like, pick
 from .select import order as ordered
-from .swap import SWAPPERS, Swapper
+from .swap import Swapper, load_swapper
 from .swap import swap as swap_crops
 from .types import Crops, FaceSet, Identity
 from .weights import LITE, load_model
@@ -114,9 +114,7 @@ def swap_faces(
     person is at least `threshold`; `limit` (B, 1, H, W) is where pixels may change. Pictures go one by one, so that
     memory does not grow with the batch and `progress` may stop the work by raising.
     """
-    if swapper not in SWAPPERS:
-        raise ValueError(f"no swapper {swapper!r}; there are {', '.join(SWAPPERS)}")
-    engine = SWAPPERS[swapper]()
+    engine = load_swapper(swapper)
     if size not in engine.sizes:
         raise ValueError(f"{swapper} works at {', '.join(map(str, engine.sizes))} px, not at {size}")
     identity = _to(identity, models.device)

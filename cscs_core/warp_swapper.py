@@ -53,7 +53,7 @@ class WarpSwapper:
 
     def lay(self, source: Tensor, source_mesh: Tensor, shaped: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """The source's texture on the shaped mesh, mirrored where it is hidden, and how much of it is hair."""
-        other = mirror_share(source_mesh, shaped)
+        other = mirror_share(source_mesh)
         values = torch.cat([source_mesh, source_mesh[:, mesh.mirror().to(source_mesh.device)], other[..., None]], -1)
         spread, inside = dense.interpolate(values, shaped, mesh.triangles().to(shaped.device), size)
         near, far, share = spread[:, :2].movedim(1, -1), spread[:, 2:4].movedim(1, -1), spread[:, 4:]
@@ -150,9 +150,10 @@ def proportions(source: Tensor, target: Tensor, amount: float) -> Tensor:
     The source is fitted affinely, which takes most of a different pose away; parts move as wholes, so expression
     stays; the outline does not move; the more the poses differ, the less moves.
     """
-    ones = torch.ones_like(source[..., :1])
-    fit = torch.linalg.lstsq(torch.cat([source, ones], -1), target).solution
-    fitted = torch.cat([source, ones], -1) @ fit
+    centre = target.mean(1, keepdim=True)
+    centred = source - source.mean(1, keepdim=True)
+    square = centred.mT @ centred + 1e-3 * torch.eye(2, device=source.device)  # not singular for a collapsed mesh
+    fitted = centred @ torch.linalg.solve(square, centred.mT @ (target - centre)) + centre
     trust = torch.exp(-((pose(source) - pose(target)).norm(dim=-1) / 0.22).square())
     outline = target[:, list(mesh.OVAL)]
     centres = torch.stack([target[:, list(part)].mean(1) for part in _PARTS], 1)
@@ -162,9 +163,9 @@ def proportions(source: Tensor, target: Tensor, amount: float) -> Tensor:
     return spline(target)
 
 
-def mirror_share(source: Tensor, shaped: Tensor) -> Tensor:
-    """How much of each point should come from the source's other side, (F, 468): 1 where the source shows less than
-    half of the area there that its mirror image would."""
+def mirror_share(source: Tensor) -> Tensor:
+    """How much of each point should come from the source's other side, (F, 468, 2) -> (F, 468) 0..1: all where the
+    source shows less than a third of the area there that its mirror image would."""
     faces = mesh.triangles().to(source.device)
     swapped = source[:, mesh.mirror().to(source.device)] * source.new_tensor([-1.0, 1.0])
     sign = _area(mesh.mean_face()[None].to(source), faces).sign()
@@ -195,8 +196,10 @@ def priors(points: Tensor, size: int) -> Tensor:
     ring = mean[list(mesh.OVAL)]
     distance = torch.cdist(mean, ring).amin(1)
     forehead = ((-0.2 - mean[:, 1]) / 0.12).clamp(0, 1)
-    side = (1.3 - distance / 0.2).clamp(0, 1) * ((0.75 - mean[:, 1]) / 0.2).clamp(0, 1)
-    prior = torch.maximum(forehead, side).view(1, -1, 1).expand(len(points), -1, -1)
+    side = (1.5 - distance / 0.2).clamp(0, 1) * ((0.85 - mean[:, 1]) / 0.2).clamp(0, 1)
+    prior = torch.maximum(forehead, side)
+    prior[[*mesh.LEFT_BROW, *mesh.RIGHT_BROW]] = 0  # brows are no skin, but the source's all the same
+    prior = prior.view(1, -1, 1).expand(len(points), -1, -1)
     return dense.interpolate(prior, points, mesh.triangles().to(points.device), size)[0]
 
 

@@ -37,8 +37,8 @@ def save_model(path: Path, model: nn.Module, dtype: torch.dtype = torch.float16,
 def load_model(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     """The model that a file describes, in evaluation mode, float32.
 
-    Raises ValueError, naming the file, when it is no safetensors file, names no architecture we know, or its tensors
-    do not fit that architecture.
+    Raises ValueError, naming the file, when it is no safetensors file, names no architecture we know, or its
+    configuration or its tensors do not fit that architecture.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -46,13 +46,17 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> nn.Module:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a safetensors file ({error})") from None
     if metadata.get("arch") not in ARCHITECTURES:
         raise ValueError(f"{path} says arch={metadata.get('arch')!r}; known are {', '.join(ARCHITECTURES)}")
     config, build = ARCHITECTURES[metadata["arch"]]
+    try:
+        options = config(**json.loads(metadata.get("config", "")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no configuration of {metadata['arch']} ({error})") from None
     with torch.device("meta"):
-        model = build(config(**json.loads(metadata["config"])))
+        model = build(options)
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     try:
         model.load_state_dict(state, strict=True, assign=True)

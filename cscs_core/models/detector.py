@@ -32,7 +32,9 @@ class FaceDetector(nn.Module):
         self.stem = nn.Sequential(*body[:3])
         self.deeper = nn.ModuleList(body[3:])
         self.lateral = nn.ModuleList(convolution(width, config.neck, kernel=1) for width in widths[2:])
-        self.tower = convolution(config.neck, config.neck)
+        self.tower = nn.Conv2d(config.neck, config.neck, 3, 1, 1, bias=False)
+        # One head, but a norm for each stride: they see different statistics (as in NAS-FPN's RetinaNet head).
+        self.norm = nn.ModuleList(nn.BatchNorm2d(config.neck) for _ in STRIDES)
         self.out = nn.Conv2d(config.neck, 15, 1)  # score, 4 box sides, 5 points
         self.scale = nn.Parameter(torch.ones(len(STRIDES)))
         with torch.no_grad():
@@ -51,7 +53,8 @@ class FaceDetector(nn.Module):
             mixed = self.lateral[level](maps[level])
             top = mixed + (nnf.interpolate(top, scale_factor=2.0, mode="nearest") if top.ndim else 0)
             stride = STRIDES[level]
-            raw = self.out(self.tower(top)).float().flatten(2).transpose(1, 2)
+            features = self.norm[level](self.tower(top)).relu()
+            raw = self.out(features).float().flatten(2).transpose(1, 2)
             place = _places(mixed.shape[-2], mixed.shape[-1], stride, images.device)
             centre, unit = place[:, :2], stride * self.scale[level]
             near, far = (raw[..., 1:5].clamp(-8, 8).exp() * unit).split(2, -1)

@@ -22,8 +22,8 @@ def often(n: int, probability: float, generator: Generator) -> Tensor:
 
 
 def jitter(n: int, size: int, roll: float, zoom: float, shift: float, generator: Generator) -> Tensor:
-    """Random similarities about the crop's centre with a little shear, (n, 2, 3): roll in degrees, zoom as the
-    largest factor, shift as a fraction of the side."""
+    """Random similarities about the crop's centre, stretched across by up to 6 %, (n, 2, 3): roll in degrees, zoom as
+    the largest factor, shift as a fraction of the side."""
     angle = uniform(n, -roll, roll, generator) * math.pi / 180
     scale = torch.exp(uniform(n, -math.log(zoom), math.log(zoom), generator))
     stretch = uniform(n, -0.06, 0.06, generator)
@@ -85,7 +85,9 @@ def blur(x: Tensor, strongest: float, generator: Generator) -> Tensor:
 def coarse(x: Tensor, smallest: float, generator: Generator) -> Tensor:
     """The whole batch at a lower resolution and back: one factor in smallest..1."""
     factor = float(uniform(1, smallest, 1.0, generator))
-    small = nnf.interpolate(x, scale_factor=factor, mode="bilinear", antialias=True)
+    # Sizes, not the factor: with a factor torch cuts the last part of a pixel off, and everything moves.
+    size = [max(1, round(side * factor)) for side in x.shape[-2:]]
+    small = nnf.interpolate(x, size=size, mode="bilinear", antialias=True)
     return nnf.interpolate(small, size=x.shape[-2:], mode="bilinear")
 
 

@@ -11,9 +11,26 @@ from pathlib import Path
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
+from torch import Tensor
 
 from .. import geometry, weights
+from ..mesh import LIPS, MOUTH, OVAL, POINTS
 from .people import load_people
+
+
+def unrolled(mesh: Tensor, mean: Tensor) -> Tensor:
+    """The mean face laid flat from ear to ear, (N, 468, 2) upright faces and their mean -> (468, 2).
+
+    Seen from the front, the cheeks' outermost points lie almost in front of each other. When a head turns, a point
+    moves sideways by its depth, so the depth is how the position depends on the turn; a cylinder behind the nose then
+    tells angle from position.
+    """
+    turn = mesh[:, 4, 0] - (mesh[:, 234, 0] + mesh[:, 454, 0]) / 2
+    centred = turn - turn.mean()
+    depth = (mesh[..., 0] * centred[:, None]).mean(0) / centred.square().mean()
+    depth = depth - (depth[234] + depth[454]) / 2
+    depth = depth / depth[4]  # 1 from the ears' front to the tip of the nose, about one outer-eye distance
+    return torch.stack([torch.atan2(mean[:, 0], depth + 0.25), mean[:, 1]], -1)
 
 
 def main() -> None:
@@ -26,11 +43,18 @@ def main() -> None:
         mean = geometry.transform(mesh, geometry.similarity(mesh, mean[None])).mean(0)
     mean = geometry.transform(mean[None], geometry.similarity(mean[None, [33, 263]], corners))[0]
     flipped = mean * torch.tensor([-1.0, 1.0])
-    mirror = torch.from_numpy(linear_sum_assignment(torch.cdist(mean, flipped).numpy())[1]).long()
+    # Some points almost coincide: those of a ring mirror into their ring.
+    rings = torch.stack([torch.isin(torch.arange(POINTS), torch.tensor(ring)) for ring in (LIPS, MOUTH, OVAL)], -1)
+    apart = torch.cdist(mean, flipped) + torch.cdist(rings.float(), rings.float(), 1)
+    mirror = torch.from_numpy(linear_sum_assignment(apart.numpy())[1]).long()
     if not torch.equal(mirror[mirror], torch.arange(len(mirror))):
         raise ValueError("the mirror table is no involution: the mean face is not symmetric enough")
     mean = (mean + flipped[mirror]) / 2
-    tables = {"mean": mean, "mirror": mirror, "triangles": torch.from_numpy(Delaunay(mean.numpy()).simplices).long()}
+    upright = geometry.transform(mesh, geometry.similarity(mesh, mean[None]))
+    flat = unrolled(torch.cat([upright, (upright * torch.tensor([-1.0, 1.0]))[:, mirror]]), mean)
+    triangles = torch.from_numpy(Delaunay(flat.numpy()).simplices).long()
+    rim = torch.isin(triangles, torch.tensor(OVAL)).all(-1)  # slivers that close the outline's hollows
+    tables = {"mean": mean, "mirror": mirror, "triangles": triangles[~rim]}
     weights.write(Path(__file__).parents[1] / "lite" / "mean_face.safetensors", tables, {"arch": "mean_face"})
 
 

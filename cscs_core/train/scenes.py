@@ -96,16 +96,15 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
             sizes = (torch.rand(faces, generator=generator) * 0.5 + 1).mul(20 + 30 * crowd).tolist()
         else:
             sizes = torch.exp(augment.uniform(faces, math.log(12), math.log(230), generator)).tolist()
-        visible: list[Tensor] = []
+        first = len(boxes)
         for size in sorted(sizes, reverse=True):
             if float(torch.rand(1, generator=generator)) < 0.25:  # something that is no face, cut out alike
                 other = int(torch.randint(len(pictures), (1,), generator=generator))
                 spot = torch.rand(2, generator=generator) * SIDE
                 fake = people.mesh[int(torch.randint(len(people), (1,), generator=generator))]
                 matrix = similarity_for(fake, size, spot, 0.0)
-                place(
-                    scenes[index], pictures[other], matrix, geometry.transform(fake[None], matrix[None])[0], generator
-                )
+                fake = geometry.transform(fake[None], matrix[None])[0]
+                hide(boxes, clear, first, place(scenes[index], pictures[other], matrix, fake, generator))
             row = int(torch.multinomial(people.weight, 1, generator=generator))
             roll = (
                 float(augment.uniform(1, -45, 45, generator))
@@ -125,9 +124,10 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
                 scenes[index] = geometry.warp(picture[None].float() / 255, matrix[None], SIDE)[0]
                 done = (torch.ones(1, SIDE, SIDE), (0, 0, SIDE, SIDE))
             else:
-                if any(float(overlap(box, other)) > 0.25 for other in boxes[len(boxes) - len(visible) :]):
+                if any(float(overlap(box, other)) > 0.25 for other in boxes[first:]):
                     continue
                 done = place(scenes[index], picture, matrix, landmarks, generator)
+                hide(boxes, clear, first, done)
             if done is None:
                 continue
             inside = box.clamp(0, SIDE - 1)
@@ -136,7 +136,6 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
             boxes.append(box)
             points.append(mesh.five(landmarks))
             clear.append(bool(seen > 0.6) and size >= 16)
-            visible.append(box)
     pixels = augment.some(scenes, 0.15, generator, augment.occlude, scenes.roll(1, 0))
     pixels = augment.some(pixels, damage, generator, augment.degrade_scene)
     none = torch.zeros(0)
@@ -147,6 +146,20 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
         torch.stack(points) if points else none.view(0, 5, 2),
         torch.tensor(clear, dtype=torch.bool),
     )
+
+
+def hide(
+    boxes: list[Tensor], clear: list[bool], first: int, laid: tuple[Tensor, tuple[int, int, int, int]] | None
+) -> None:
+    """Faces from `first` on are no longer clear, in place, where what was laid covers 40 % of their box."""
+    if laid is None:
+        return
+    cover, (left, top, right, bottom) = laid
+    x, y = torch.arange(left, right), torch.arange(top, bottom)
+    for row in range(first, len(boxes)):
+        x1, y1, x2, y2 = boxes[row].tolist()
+        hidden = cover[0][(y >= y1) & (y <= y2)][:, (x >= x1) & (x <= x2)].sum()
+        clear[row] &= float(hidden) < 0.4 * (x2 - x1) * (y2 - y1)
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:

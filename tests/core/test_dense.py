@@ -74,7 +74,7 @@ def test_a_flat_triangle_gives_no_nan_in_values_or_gradients():
 def test_points_at_rest_leave_the_picture():
     images, points = torch.rand(2, 3, 64, 64), _shapes(64, 0.5, 2)
     warped, inside = dense.piecewise_affine(images, points, points, mesh.triangles(), 64)
-    torch.testing.assert_close(warped, images * inside, atol=1e-3, rtol=0)
+    torch.testing.assert_close(warped, images * inside, atol=5e-3, rtol=0)
     assert inside.float().mean() > 0.2
 
 

@@ -1,0 +1,1 @@
+"""Measurements on people that no network was trained on."""

@@ -1,0 +1,92 @@
+"""Measures a swapper on pairs of test people with a recogniser that nothing was trained on.
+
+python -m cscs_core.eval.swap --data ../shared/data --out runs/eval --pairs 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+
+from .. import geometry, images
+from ..detect import locate
+from ..mesh import five
+from ..pipeline import identity_from, load_models, swap_faces
+from ..swap import SWAPPERS
+from ..train.people import load_people
+
+log = logging.getLogger(__name__)
+_SHOWN = 24  # pairs on the picture
+
+
+def embed(recogniser: torch.jit.ScriptModule, pictures: Tensor, mesh: Tensor) -> Tensor:
+    """Unit embeddings of one face a picture, (N, 3, H, W), (N, 468, 2) -> (N, 128)."""
+    matrix = geometry.similarity(five(mesh), geometry.template("arcface_112_v2", 112)[None])
+    return recogniser(geometry.warp(pictures, matrix, 112))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/eval"))
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--swapper", default="warp", choices=tuple(SWAPPERS))
+    parser.add_argument("--size", type=int, default=512)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    recogniser = torch.jit.load(arguments.data / "teachers" / "recogniser_b.pt")
+    models = load_models()
+    people = load_people(arguments.data, "test", ("omi", "fake"))
+    generator = Generator().manual_seed(5)
+    sources, targets = (torch.randperm(len(people), generator=generator)[: arguments.pairs] for _ in range(2))
+    pixels = people.pixels.float() / 255
+    with torch.inference_mode():
+        results = []
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            person = identity_from([pixels[source : source + 1]], models)
+            done = swap_faces(
+                pixels[target : target + 1], person, models, swapper=arguments.swapper, size=arguments.size, indices=[0]
+            )
+            results.append(done.images)
+        swapped = torch.cat(results)
+        result = embed(recogniser, swapped, people.mesh[targets])
+        source = embed(recogniser, pixels[sources], people.mesh[sources])
+        target = embed(recogniser, pixels[targets], people.mesh[targets])
+        to_source, to_target = (result * source).sum(-1), (result * target).sum(-1)
+        everyone = embed(recogniser, pixels, people.mesh)
+        # What stays: landmarks found again in the result, in per cent of the outer-eye distance.
+        moved = locate(swapped, torch.arange(len(swapped)), five(people.mesh[targets]), models.landmarks)
+        before = locate(pixels[targets], torch.arange(len(targets)), five(people.mesh[targets]), models.landmarks)
+        unit = (before[:, 33] - before[:, 263]).norm(dim=-1)
+    report = {
+        "pairs": len(sources),
+        "size": arguments.size,
+        "cos_source": float(to_source.mean()),
+        "cos_target": float(to_target.mean()),
+        "cos_source_target": float((source * target).sum(-1).mean()),
+        "nearer_to_source": float((to_source > to_target).float().mean()),
+        "top_1_of_all_test_people": float(((result @ everyone.T).argmax(1) == sources).float().mean()),
+        "landmark_shift": 100 * float(((moved - before).norm(dim=-1).mean(-1) / unit).mean()),
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    log.info("%s", json.dumps(report, indent=1))
+    (arguments.out / f"swap_{arguments.swapper}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    side, columns = 220, 3
+    shown = min(_SHOWN, len(sources))
+    sheet = Image.new("RGB", (columns * (3 * side + 10), -(-shown // columns) * side), "white")
+    for place in range(shown):
+        row = (pixels[sources[place]], pixels[targets[place]], swapped[place])
+        for column, picture in enumerate(row):
+            x = place % columns * (3 * side + 10) + column * side
+            sheet.paste(images.to_pil(picture).resize((side, side)), (x, place // columns * side))
+    sheet.save(arguments.out / f"swap_{arguments.swapper}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from cscs_core.swap import SWAPPERS, load_swapper, swap
+from cscs_core.types import Crops, Identity
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Paints the crops white where it is told to."""
+
+    mask: float = 1.0
+    template: str = "ffhq_512"
+    sizes: tuple[int, ...] = (16, 32)
+
+    def __call__(self, crops: Crops, identity: Identity) -> Crops:
+        return replace(crops, pixels=torch.ones_like(crops.pixels), mask=crops.mask * self.mask)
+
+
+def _crops(count: int, size: int = 16) -> Crops:
+    points = torch.rand(count, 468, 2) * size
+    return Crops(
+        torch.rand(count, 3, size, size),
+        torch.rand(count, 1, size, size),
+        torch.eye(2, 3).expand(count, 2, 3),
+        points[:, :5],
+        points,
+        torch.zeros(count, dtype=torch.long),
+    )
+
+
+PERSON = Identity(_crops(1), torch.ones(1, 1))
+
+
+def test_every_swapper_is_found_by_its_name():
+    for name in SWAPPERS:
+        swapper = load_swapper(name)
+        assert swapper.template == "ffhq_512"
+        assert 512 in swapper.sizes
+
+
+def test_an_unknown_swapper_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match="no swapper 'magic'; there are warp"):
+        load_swapper("magic")
+
+
+def test_a_wrong_size_is_named_with_the_right_ones():
+    with pytest.raises(ValueError, match="crops are 20 px; this swapper takes 16 or 32"):
+        swap(_crops(1, 20), PERSON, Paint())
+
+
+def test_full_strength_is_what_the_swapper_says():
+    crops = _crops(2)
+    done = swap(crops, PERSON, Paint(0.7))
+    assert (done.pixels == 1).all()
+    assert torch.equal(done.mask, crops.mask * 0.7)
+
+
+def test_half_strength_halves_the_mask():
+    crops = _crops(2)
+    done = swap(crops, PERSON, Paint(), strength=0.5)
+    assert (done.pixels == 1).all()
+    assert torch.equal(done.mask, crops.mask * 0.5)
+
+
+def test_no_strength_changes_nothing_and_asks_no_swapper():
+    crops = _crops(2, 20)
+    done = swap(crops, PERSON, Paint(), strength=0.0)
+    assert torch.equal(done.pixels, crops.pixels)
+    assert done.mask.shape == crops.mask.shape
+    assert not done.mask.any()
+
+
+def test_no_faces_flow_through():
+    assert len(swap(_crops(0), PERSON, load_swapper("warp"))) == 0
+
+
+def test_the_crops_given_are_not_changed():
+    crops = _crops(1)
+    kept = replace(crops, pixels=crops.pixels.clone(), mask=crops.mask.clone())
+    swap(crops, PERSON, Paint(), strength=0.5)
+    assert torch.equal(crops.pixels, kept.pixels)
+    assert torch.equal(crops.mask, kept.mask)
