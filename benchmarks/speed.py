@@ -21,8 +21,9 @@ from torch import Tensor
 
 from cscs_core import geometry, images
 from cscs_core.align import align
-from cscs_core.detect import locate, propose
+from cscs_core.detect import propose
 from cscs_core.identity import encode
+from cscs_core.locate import locate
 from cscs_core.paste import paste
 from cscs_core.pipeline import find, identity_from, load_models, swap_faces
 from cscs_core.swap import load_swapper, swap

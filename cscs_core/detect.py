@@ -6,19 +6,19 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from . import geometry, mesh
+from . import mesh
 from .boxes import suppress
-from .models import FaceDetector, LandmarkNet
+from .locate import locate
+from .models import FaceDetector, FaceMesh
 from .types import FaceSet
 
-LANDMARK_TEMPLATE = "dfl_whole_face"
 _LONGEST = 1280  # px: larger pictures are searched at this size
 _LOOKS = (1.0, 2.5, 6.25)  # how many times smaller each look is: large faces are found in the smaller ones
-_CHUNK = 8  # pictures, faces x 8: what goes through a network at once
+_CHUNK = 8  # pictures that go through the network at once
 
 
 def detect(
-    images: Tensor, detector: FaceDetector, landmarks: LandmarkNet, *, threshold: float = 0.5, overlap: float = 0.4
+    images: Tensor, detector: FaceDetector, landmarks: FaceMesh, *, threshold: float = 0.5, overlap: float = 0.4
 ) -> FaceSet:
     """Every face of every image, (B, 3, H, W) in 0..1, best score first within its frame."""
     if images.ndim != 4 or images.shape[1] != 3:
@@ -59,18 +59,3 @@ def _look(
     points = (points[frame, place] + 0.5) * ratio - 0.5
     boxes = (boxes[frame, place].unflatten(-1, (2, 2)) + 0.5) * ratio - 0.5
     return frame, boxes.flatten(-2), points, scores[frame, place].sigmoid()
-
-
-def locate(images: Tensor, frame: Tensor, points: Tensor, landmarks: LandmarkNet, looks: int = 2) -> Tensor:
-    """Dense landmarks from five points each, (F,), (F, 5, 2) -> (F, 468, 2) image pixels. The second look starts from
-    what the first one saw, so that a rough box or a turned head costs nothing."""
-    size = landmarks.config.size
-    target = geometry.template(LANDMARK_TEMPLATE, size).to(images.device)[None]
-    found = points.new_zeros(len(frame), mesh.POINTS, 2)
-    for rows in torch.arange(len(frame), device=images.device).split(_CHUNK * 8):
-        for look in range(looks):
-            matrix = geometry.similarity(mesh.five(found[rows]) if look else points[rows], target)
-            crops = geometry.warp(images, matrix, size, frame=frame[rows])
-            seen = landmarks(crops.contiguous(memory_format=torch.channels_last))
-            found[rows] = geometry.transform(seen, geometry.invert(matrix))
-    return found

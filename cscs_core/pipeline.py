@@ -13,7 +13,7 @@ from . import geometry
 from .align import align
 from .detect import detect
 from .identity import encode, identify
-from .models import FaceDetector, IdentityEncoder, LandmarkNet
+from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
 from .paste import paste, paste_mask
 from .select import like, pick
 from .select import order as ordered
@@ -38,7 +38,7 @@ class Models:
     """The three bundled networks, on one device."""
 
     detector: FaceDetector
-    landmarks: LandmarkNet
+    landmarks: FaceMesh
     encoder: IdentityEncoder
 
     @property
@@ -59,10 +59,10 @@ class Swapped:
 
 
 def load_models(device: torch.device | str = "cpu") -> Models:
-    """The bundled networks, in evaluation mode."""
+    """The bundled networks, in evaluation mode, in the form that runs fastest."""
     files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
-    detector, landmarks, encoder = (load_model(file, device) for file in files)
-    return Models(cast(FaceDetector, detector), cast(LandmarkNet, landmarks), cast(IdentityEncoder, encoder))
+    detector, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
+    return Models(cast(FaceDetector, detector), cast(FaceMesh, landmarks), cast(IdentityEncoder, encoder))
 
 
 @torch.no_grad()

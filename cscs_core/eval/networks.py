@@ -17,8 +17,9 @@ from torch import Generator, Tensor
 
 from .. import draw, geometry, images, mesh
 from ..boxes import iou
-from ..detect import detect, locate
+from ..detect import detect
 from ..identity import encode
+from ..locate import locate
 from ..pipeline import Models, find, load_models
 from ..train import augment, scenes
 from ..train.crowd import MARGIN, aligned

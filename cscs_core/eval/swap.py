@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from .. import geometry, images
-from ..detect import locate
+from ..locate import locate
 from ..mesh import five
 from ..pipeline import identity_from, load_models, swap_faces
 from ..swap import SWAPPERS

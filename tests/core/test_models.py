@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cscs_core import mesh
-from cscs_core.models import FaceDetector, IdentityEncoder, LandmarkNet
+from cscs_core.models import FaceDetector, FaceMesh, IdentityEncoder, LandmarkNet, for_inference
 from cscs_core.models.detector import STRIDES
 
 SIDES: dict[Callable[[], nn.Module], int] = {FaceDetector: 96, LandmarkNet: 128, IdentityEncoder: 112}
@@ -127,3 +127,19 @@ def test_embeddings_are_unit_vectors():
         found = IdentityEncoder().eval()(torch.rand(3, 3, 112, 112))
     assert found.shape == (3, 128)
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(3))
+
+
+def test_folded_networks_compute_the_same():
+    for net, crops in (
+        (FaceMesh().mouth, torch.rand(2, 3, 64, 64)),
+        (IdentityEncoder(), torch.rand(2, 3, 112, 112)),
+        (FaceDetector(), torch.rand(1, 3, 64, 96)),
+    ):
+        net.train()
+        with torch.no_grad():
+            net(crops)  # running statistics that are not 0 and 1
+            net.eval()
+            before = net(crops)
+            after = for_inference(net)(crops)
+        for one, other in zip(before, after, strict=True) if isinstance(before, tuple) else [(before, after)]:
+            torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-4)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cscs_core import mesh, pipeline
-from cscs_core.models import FaceDetector, IdentityEncoder, LandmarkNet
+from cscs_core.models import FaceDetector, FaceMesh, IdentityEncoder
 from cscs_core.pipeline import Models, NoFace, identity_from, swap_faces
 from cscs_core.types import FaceSet, Identity
 
@@ -42,7 +42,7 @@ def picture(*bright: tuple[int, int], seed: int = 0, size: tuple[int, int] = (12
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr(pipeline, "detect", bright_squares)
     torch.manual_seed(0)
-    return Models(FaceDetector().eval(), LandmarkNet().eval(), IdentityEncoder().eval())
+    return Models(FaceDetector().eval(), FaceMesh().eval(), IdentityEncoder().eval())
 
 
 @pytest.fixture
