@@ -15,6 +15,7 @@ from .types import FaceSet
 _LONGEST = 1280  # px: larger pictures are searched at this size
 _LOOKS = (1.0, 2.5, 6.25)  # how many times smaller each look is: large faces are found in the smaller ones
 _CHUNK = 8  # pictures that go through the network at once
+_MOST = 4000  # best proposals of a chunk that are compared with each other: every pair takes memory
 
 
 def detect(
@@ -23,7 +24,6 @@ def detect(
     """Every face of every image, (B, 3, H, W) in 0..1, best score first within its frame."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
-    images = torch.nan_to_num(images.float())
     found = [propose(chunk, detector, threshold, overlap) for chunk in images.split(_CHUNK)]
     if not sum(len(score) for _, _, _, score in found):
         return FaceSet.empty(images.device)
@@ -41,7 +41,8 @@ def propose(
     first = max(1.0, max(height, width) / _LONGEST)
     looks = [_look(images, detector, first * shrink, threshold) for shrink in _LOOKS]
     frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
-    kept = suppress(box, score, frame, overlap)
+    best = score.topk(min(_MOST, len(score))).indices
+    kept = best[suppress(box[best], score[best], frame[best], overlap)]
     kept = kept[frame[kept].argsort(stable=True)]
     return frame[kept], box[kept], points[kept], score[kept]
 

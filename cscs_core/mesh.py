@@ -63,6 +63,7 @@ def interocular(mesh: Tensor) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # who asks first must not decide whether gradients can pass later
 def _tables() -> dict[str, Tensor]:
     return load_file(Path(__file__).parent / "lite" / "mean_face.safetensors")
 

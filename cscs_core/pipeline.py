@@ -19,7 +19,7 @@ from .select import like, pick
 from .select import order as ordered
 from .swap import Swapper, load_swapper
 from .swap import swap as swap_crops
-from .types import Crops, FaceSet, Identity
+from .types import FaceSet, Identity, join
 from .weights import LITE, load_model
 
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
@@ -68,7 +68,7 @@ def load_models(device: torch.device | str = "cpu") -> Models:
 @torch.no_grad()
 def find(images: Tensor, models: Models, threshold: float = 0.5) -> FaceSet:
     """Every face of every picture, (B, 3, H, W)."""
-    return detect(images, models.detector, models.landmarks, threshold=threshold)
+    return detect(_finite(images), models.detector, models.landmarks, threshold=threshold)
 
 
 @torch.no_grad()
@@ -79,16 +79,17 @@ def identity_from(
 
     Raises NoFace for a photograph without a face.
     """
+    if not images:
+        raise ValueError("an identity needs at least one photograph")
     found = []
     for index, image in enumerate(images):
-        image = image.to(models.device)
+        image = _finite(image.to(models.device))
         faces = ordered(find(image, models, threshold), order)
         if not len(faces):
             raise NoFace(index)
         one = identify(image, faces[:1], models.encoder)
         found.append(replace(one, crops=replace(one.crops, frame=torch.full_like(one.crops.frame, index))))
-    crops = Crops(*(torch.cat([getattr(one.crops, name) for one in found]) for name in Crops.__dataclass_fields__))
-    return Identity(crops, torch.cat([one.embedding for one in found]))
+    return Identity(join([one.crops for one in found]), torch.cat([one.embedding for one in found]))
 
 
 @torch.no_grad()
@@ -111,18 +112,18 @@ def swap_faces(
     """The person put into every picture (B, 3, H, W), on all faces or on those chosen.
 
     `indices` count the faces of each picture in the order given; `reference` keeps the faces whose similarity to that
-    person is at least `threshold`; `limit` (B, 1, H, W) is where pixels may change. Pictures go one by one, so that
-    memory does not grow with the batch and `progress` may stop the work by raising.
+    person is at least `threshold`; `limit` (B or 1, 1, H, W) is where pixels may change. Pictures go one by one, so
+    that memory does not grow with the batch and `progress` may stop the work by raising.
     """
     engine = load_swapper(swapper)
     if size not in engine.sizes:
         raise ValueError(f"{swapper} works at {', '.join(map(str, engine.sizes))} px, not at {size}")
-    identity = _to(identity, models.device)
+    identity = identity.to(models.device)
     results: list[Swapped] = []
     for index in range(images.shape[0]):
-        image = torch.nan_to_num(images[index : index + 1].to(models.device).float())
+        image = _finite(images[index : index + 1].to(models.device))
         faces, skipped = _choose(image, models, order, indices, reference, threshold, detection)
-        area = None if limit is None else limit[index : index + 1].to(image)
+        area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
         result = _swap_one(image, faces, identity, models, engine, size, strength, area)
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
@@ -191,23 +192,22 @@ def _join(results: list[Swapped], images: Tensor) -> Swapped:
         none = torch.zeros(0, device=images.device)
         mask = images.new_zeros(0, 1, *images.shape[-2:], dtype=torch.float32)
         return Swapped(images.float(), mask, FaceSet.empty(images.device), [], none, none)
-    faces = FaceSet(
-        *(torch.cat([getattr(one.faces, name) for one in results]) for name in FaceSet.__dataclass_fields__)
-    )
     device = images.device
     return Swapped(
         torch.cat([one.images.to(device) for one in results]),
         torch.cat([one.mask.to(device) for one in results]),
-        faces.to(device),
+        join([one.faces for one in results]).to(device),
         [reason for one in results for reason in one.skipped],
         torch.cat([one.similarity_to_source for one in results]).to(device),
         torch.cat([one.similarity_to_target for one in results]).to(device),
     )
 
 
-def _to(identity: Identity, device: torch.device) -> Identity:
-    crops = Crops(*(getattr(identity.crops, name).to(device) for name in Crops.__dataclass_fields__))
-    return Identity(crops, identity.embedding.to(device))
+def _finite(images: Tensor) -> Tensor:
+    """Pictures as float32 without NaN (black) and infinities (white, black): a blur would spread one over a face."""
+    if not images.is_floating_point():
+        raise ValueError(f"pictures must be floating-point, 0..1, not {images.dtype}")
+    return torch.nan_to_num(images.float(), 0.0, 1.0, 0.0)
 
 
 def _place(box: Tensor) -> str:

@@ -5,6 +5,7 @@ Points are (x, y) pixels, the centre of the top-left pixel is (0, 0).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -18,6 +19,16 @@ def _select(rows: _Rows, index: Tensor | slice | list[int]) -> _Rows:
     if isinstance(index, list):
         index = torch.tensor(index, dtype=torch.long, device=rows.frame.device)
     return type(rows)(*(getattr(rows, field.name)[index] for field in fields(rows)))
+
+
+def _move(rows: _Rows, device: torch.device | str) -> _Rows:
+    return type(rows)(*(getattr(rows, field.name).to(device) for field in fields(rows)))
+
+
+def join(parts: Sequence[_Rows]) -> _Rows:
+    """The rows of one or more sets below each other."""
+    names = [field.name for field in fields(parts[0])]
+    return type(parts[0])(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +50,7 @@ class FaceSet:
         return _select(self, index)
 
     def to(self, device: torch.device | str) -> FaceSet:
-        return FaceSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return _move(self, device)
 
     @staticmethod
     def empty(device: torch.device | str = "cpu") -> FaceSet:
@@ -73,6 +84,9 @@ class Crops:
         """Rows by mask, indices or slice."""
         return _select(self, index)
 
+    def to(self, device: torch.device | str) -> Crops:
+        return _move(self, device)
+
     @property
     def size(self) -> int:
         return self.pixels.shape[-1]
@@ -85,6 +99,9 @@ class Identity:
 
     crops: Crops  # R reference faces in the ffhq_512 template
     embedding: Tensor  # (R, E) unit rows, from the bundled encoder
+
+    def to(self, device: torch.device | str) -> Identity:
+        return Identity(self.crops.to(device), self.embedding.to(device))
 
     @property
     def mean(self) -> Tensor:

@@ -35,6 +35,9 @@ class WarpSwapper:
             return crops
         size = crops.size
         source, source_mesh = nearest_pose(crops.mesh, identity.crops)
+        # A black-and-white target takes a black-and-white face: detail would bring the source's colour along.
+        colourless = (crops.pixels.amax(1) - crops.pixels.amin(1)).mean((1, 2)) < 0.01
+        source = torch.where(colourless.view(-1, 1, 1, 1), source.mean(1, keepdim=True), source)
         shaped = proportions(source_mesh, crops.mesh, self.shape)
         face, hair = self.lay(source, source_mesh, shaped, size)
         outline = mask.hull(shaped, size) * mask.hull(crops.mesh, size)

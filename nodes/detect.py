@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import draw, pipeline
 from ..cscs_core.select import ORDERS, order
-from ..cscs_core.types import FaceSet
+from ..cscs_core.types import FaceSet, join
 from . import host
 
 
@@ -60,13 +59,8 @@ class DetectFaces(io.ComfyNode):
             preview[index] = host.pixels(draw.boxes(frame, faces))[0]
             lines += _lines(index, faces)
             found.append(replace(faces, frame=faces.frame + index).to("cpu"))
-        faces = _join(found)
+        faces = join(found)
         return io.NodeOutput(faces, preview, len(faces), "\n".join(lines) or "no image came in")
-
-
-def _join(parts: list[FaceSet]) -> FaceSet:
-    """The rows of several sets below each other."""
-    return FaceSet(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(FaceSet)))
 
 
 def _lines(index: int, faces: FaceSet) -> list[str]:

@@ -75,7 +75,7 @@ def main() -> None:
             accuracy, threshold = verification(*(network(pictures) for pictures in views))
         return {"agreement": float(agreement), "verification": accuracy, "threshold": threshold}
 
-    model = fit(IdentityEncoder(), loss, Schedule(arguments.minutes), arguments.run, validate)
+    model = fit(IdentityEncoder(), loss, Schedule(arguments.minutes, average=0.99), arguments.run, validate)
     weights.save_model(weights.LITE / "encoder.safetensors", model, licence="research, non-commercial: MODEL_CARD.md")
 
 

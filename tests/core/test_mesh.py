@@ -132,3 +132,11 @@ def test_the_box_is_the_outermost_points():
     found = mesh.box(points)
     assert torch.equal(found[:, 0], points[..., 0].min(1).values)
     assert torch.equal(found[:, 3], points[..., 1].max(1).values)
+
+
+def test_tables_first_read_in_inference_mode_still_pass_gradients():
+    mesh._tables.cache_clear()
+    with torch.inference_mode():
+        mesh.triangles()
+    assert not mesh.triangles().is_inference()
+    assert not mesh.mean_face().is_inference()

@@ -173,3 +173,26 @@ def test_results_come_back_to_the_device_of_the_pictures(models: Models, person:
     there = replace(models, **{name: getattr(models, name).cuda() for name in ("detector", "landmarks", "encoder")})
     done = swap_faces(picture((0, 1)), person, there, size=256)
     assert done.images.device.type == done.faces.box.device.type == "cpu"
+
+
+def test_nan_in_a_source_photo_does_not_spoil_the_swap(models: Models):
+    photo = picture((0, 0), seed=1)
+    photo[..., 20:23, 20:23] = float("nan")
+    assert identity_from([photo], models).crops.pixels.isfinite().all()
+
+
+def test_infinite_pixels_become_white_and_black(models: Models, person: Identity):
+    image = picture()
+    image[0, 0, 5, 5], image[0, 0, 6, 6] = float("inf"), float("-inf")
+    done = swap_faces(image, person, models).images
+    assert (done[0, 0, 5, 5], done[0, 0, 6, 6]) == (1, 0)
+
+
+def test_nobody_is_on_no_photos(models: Models):
+    with pytest.raises(ValueError, match="at least one photograph"):
+        identity_from([], models)
+
+
+def test_whole_numbers_are_no_picture(models: Models, person: Identity):
+    with pytest.raises(ValueError, match="floating-point"):
+        swap_faces((picture((0, 1)) * 255).byte(), person, models, size=256)

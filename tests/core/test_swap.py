@@ -85,3 +85,23 @@ def test_the_crops_given_are_not_changed():
     swap(crops, PERSON, Paint(), strength=0.5)
     assert torch.equal(crops.pixels, kept.pixels)
     assert torch.equal(crops.mask, kept.mask)
+
+
+def test_a_crowd_is_worked_on_a_few_faces_at_a_time():
+    seen = []
+
+    class Counting(Paint):
+        def __call__(self, crops: Crops, identity: Identity) -> Crops:
+            seen.append(len(crops))
+            return super().__call__(crops, identity)
+
+    crops = _crops(20)
+    done = swap(crops, PERSON, Counting(0.7))
+    assert sum(seen) == 20 and max(seen) <= 8
+    assert torch.equal(done.mask, crops.mask * 0.7)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1])
+def test_a_strength_beyond_0_and_1_is_refused(strength):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        swap(_crops(2), PERSON, Paint(), strength)

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 import torch
 
-from cscs_core.types import Crops, FaceSet, Identity
+from cscs_core.types import Crops, FaceSet, Identity, join
 
 
 def test_rows_are_selected_alike_by_mask_list_and_slice(faces):
@@ -45,3 +45,10 @@ def test_the_mean_of_an_identity_is_a_unit_vector_between_its_references():
     crops = Crops(empty, empty, empty, empty, empty, empty)
     mean = Identity(crops, torch.eye(2)).mean
     torch.testing.assert_close(mean, torch.full((2,), 0.5**0.5))
+
+
+def test_joined_sets_are_their_rows_in_order(faces):
+    whole = faces([(0, 10, 10, 5), (0, 20, 10, 5), (1, 30, 10, 5)])
+    again = join([whole[:1], FaceSet.empty(), whole[1:]])
+    for field in fields(FaceSet):
+        assert torch.equal(getattr(again, field.name), getattr(whole, field.name))

@@ -130,6 +130,15 @@ def test_the_targets_colour_stays(skin):
     assert (before - after).abs().max() < 0.02
 
 
+def test_a_black_and_white_target_stays_black_and_white():
+    grey = portrait(points()).mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    target = crops(points().repeat(2, 1, 1), torch.cat([grey, portrait(points())]))
+    done = SWAPPER(target, person(points(), paint(points(), (0.9, 0.6, 0.4), seed=2)))
+    apart = (done.pixels.amax(1) - done.pixels.amin(1)).amax((1, 2))
+    assert apart[0] < 1e-4
+    assert apart[1] > 0.1
+
+
 def test_a_mole_of_the_source_comes_to_its_place():
     source = portrait(points(0.1))
     spot = points(0.1)[0, 50].round().long().tolist()  # a mole on the left cheek

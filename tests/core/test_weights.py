@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +11,20 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cscs_core import weights
-from cscs_core.models import ARCHITECTURES, DetectorConfig, EncoderConfig, FaceDetector, IdentityEncoder, LandmarkConfig
+from cscs_core.models import (
+    ARCHITECTURES,
+    DetectorConfig,
+    EncoderConfig,
+    FaceDetector,
+    FaceMeshConfig,
+    IdentityEncoder,
+    LandmarkConfig,
+)
 
+_PART = LandmarkConfig(size=64, widths=(2, 3, 4, 5, 6), features=8)
 SMALL = {
     "face_detector": DetectorConfig(widths=(2, 3, 4, 5, 6), neck=4),
-    "landmark_net": LandmarkConfig(size=64, widths=(2, 3, 4, 5, 6), features=8),
+    "face_mesh": FaceMeshConfig(whole=_PART, eye=replace(_PART, points=3), mouth=replace(_PART, points=5)),
     "identity_encoder": EncoderConfig(widths=(2, 3, 4, 5), embedding=8),
 }
 
@@ -53,8 +62,11 @@ def test_loaded_models_compute(arch, tmp_path):
     loaded = weights.load_model(tmp_path / "model.safetensors")
     side = getattr(SMALL[arch], "size", 64)
     pictures = torch.rand(1, 3, side, side)
+    # A face mesh has three networks, which `locate` runs.
+    pairs = zip(loaded.children(), model.children(), strict=True) if arch == "face_mesh" else [(loaded, model)]
     with torch.no_grad():
-        torch.testing.assert_close(loaded(pictures), model(pictures))
+        for after, before in pairs:
+            torch.testing.assert_close(after(pictures), before(pictures))
 
 
 def test_every_architecture_is_built_as_it_is_named():
@@ -113,7 +125,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_unknown_architecture_is_named(tmp_path, metadata):
     path = tmp_path / "model.safetensors"
     weights.write(path, {"a": torch.zeros(1)}, metadata)
-    _says(path, f"arch={metadata.get('arch')!r}", "known are face_detector, landmark_net, identity_encoder")
+    _says(path, f"arch={metadata.get('arch')!r}", "known are face_detector, face_mesh, identity_encoder")
 
 
 @pytest.mark.parametrize("config", [None, "not json", "[]", "7", '{"colour": "red"}'])
