@@ -15,6 +15,7 @@ from .types import FaceSet
 _LONGEST = 1280  # px: larger pictures are searched at this size
 _LOOKS = (1.0, 2.5, 6.25)  # how many times smaller each look is: large faces are found in the smaller ones
 _CHUNK = 8  # pictures that go through the network at once
+_NESTED = 0.55  # of a box: a part of a large face, found as a face of its own in a sharper look, is none
 _MOST = 4000  # best proposals of a chunk that are compared with each other: every pair takes memory
 
 
@@ -42,7 +43,7 @@ def propose(
     looks = [_look(images, detector, first * shrink, threshold) for shrink in _LOOKS]
     frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
     best = score.topk(min(_MOST, len(score))).indices
-    kept = best[suppress(box[best], score[best], frame[best], overlap)]
+    kept = best[suppress(box[best], score[best], frame[best], overlap, _NESTED)]
     kept = kept[frame[kept].argsort(stable=True)]
     return frame[kept], box[kept], points[kept], score[kept]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from .. import geometry, mesh
+from ..boxes import inside
 from . import augment
 from .people import People
 
@@ -124,14 +125,14 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
                 scenes[index] = geometry.warp(picture[None].float() / 255, matrix[None], SIDE)[0]
                 done = (torch.ones(1, SIDE, SIDE), (0, 0, SIDE, SIDE))
             else:
-                if any(float(overlap(box, other)) > 0.25 for other in boxes[first:]):
+                if any(float(inside(box, other)) > 0.25 for other in boxes[first:]):
                     continue
                 done = place(scenes[index], picture, matrix, landmarks, generator)
                 hide(boxes, clear, first, done)
             if done is None:
                 continue
-            inside = box.clamp(0, SIDE - 1)
-            seen = (inside[2:] - inside[:2]).prod() / (box[2:] - box[:2]).prod()
+            shown = box.clamp(0, SIDE - 1)
+            seen = (shown[2:] - shown[:2]).prod() / (box[2:] - box[:2]).prod()
             frames.append(index)
             boxes.append(box)
             points.append(mesh.five(landmarks))
@@ -160,9 +161,3 @@ def hide(
         x1, y1, x2, y2 = boxes[row].tolist()
         hidden = cover[0][(y >= y1) & (y <= y2)][:, (x >= x1) & (x <= x2)].sum()
         clear[row] &= float(hidden) < 0.4 * (x2 - x1) * (y2 - y1)
-
-
-def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over the smaller area of boxes, (..., 4), (..., 4) -> (...)."""
-    size = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(-1)
-    return size / torch.minimum((a[..., 2:] - a[..., :2]).prod(-1), (b[..., 2:] - b[..., :2]).prod(-1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cscs_core.boxes import generalised_iou, iou, suppress
+from cscs_core.boxes import generalised_iou, inside, iou, suppress
 
 
 def _greedy(box: Tensor, score: Tensor, frame: Tensor, threshold: float) -> list[int]:
@@ -92,3 +92,24 @@ def test_no_boxes_are_kept_of_none():
     kept = suppress(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), 0.5)
     assert kept.shape == (0,)
     assert kept.dtype == torch.long
+
+
+def test_a_box_within_a_better_one_falls_when_asked():
+    box = torch.tensor([[0.0, 0, 100, 100], [10, 10, 40, 40], [80, 0, 130, 50]])
+    score, frame = torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3, dtype=torch.long)
+    assert suppress(box, score, frame, 0.4).tolist() == [0, 1, 2]
+    assert suppress(box, score, frame, 0.4, nested=0.65).tolist() == [0, 2]  # the last lies within by 40 %
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "share"),
+    [
+        ((0, 0, 4, 4), (0, 0, 4, 4), 1.0),
+        ((0, 0, 10, 10), (2, 2, 4, 4), 1.0),  # the smaller one lies in the larger
+        ((0, 0, 4, 4), (2, 0, 6, 8), 0.5),
+        ((0, 0, 4, 4), (4, 0, 8, 4), 0.0),
+        ((0, 0, 4, 4), (9, 9, 12, 12), 0.0),
+    ],
+)
+def test_overlaps_count_the_smaller_box(a, b, share):
+    assert inside(torch.tensor(a).float(), torch.tensor(b).float()).item() == share

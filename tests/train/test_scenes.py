@@ -141,17 +141,3 @@ def test_people_pasted_outside_are_nothing():
     face = geometry.transform(PEOPLE.mesh[:1], matrix[None])[0]
     assert scenes.place(scene, PEOPLE.pixels[0], matrix, face, Generator().manual_seed(0)) is None
     assert not scene.any()
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "share"),
-    [
-        ((0, 0, 4, 4), (0, 0, 4, 4), 1.0),
-        ((0, 0, 10, 10), (2, 2, 4, 4), 1.0),  # the smaller one lies in the larger
-        ((0, 0, 4, 4), (2, 0, 6, 8), 0.5),
-        ((0, 0, 4, 4), (4, 0, 8, 4), 0.0),
-        ((0, 0, 4, 4), (9, 9, 12, 12), 0.0),
-    ],
-)
-def test_overlaps_count_the_smaller_box(a, b, share):
-    assert scenes.overlap(torch.tensor(a).float(), torch.tensor(b).float()).item() == share
