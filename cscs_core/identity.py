@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 from .align import align
@@ -16,8 +17,13 @@ def encode(images: Tensor, faces: FaceSet, encoder: IdentityEncoder) -> Tensor:
     """Unit embeddings of the faces, (F, 128). Their dot product is the cosine similarity of two faces."""
     if not len(faces):
         return images.new_zeros(0, encoder.config.embedding, dtype=torch.float32)
-    crops = align(images, faces, ENCODER_TEMPLATE, encoder.config.size).pixels
-    return encoder(torch.nan_to_num(crops).contiguous(memory_format=torch.channels_last))
+    return embed(torch.nan_to_num(align(images, faces, ENCODER_TEMPLATE, encoder.config.size).pixels), encoder)
+
+
+def embed(crops: Tensor, encoder: IdentityEncoder) -> Tensor:
+    """Unit embeddings of aligned crops, (F, 3, 112, 112) -> (F, 128): each crop and its mirror image, averaged."""
+    both = torch.cat([crops, crops.flip(-1)]).contiguous(memory_format=torch.channels_last)
+    return nnf.normalize(torch.stack(encoder(both).chunk(2)).sum(0), dim=-1)
 
 
 def identify(images: Tensor, faces: FaceSet, encoder: IdentityEncoder, size: int = 512) -> Identity:

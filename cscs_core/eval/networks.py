@@ -9,16 +9,17 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Generator, Tensor
+from torch import Generator
 
 from .. import draw, geometry, images, mesh
 from ..boxes import iou
 from ..detect import detect
-from ..identity import encode
+from ..identity import embed, encode
 from ..locate import locate
 from ..pipeline import Models, find, load_models
 from ..train import augment, scenes
@@ -89,40 +90,38 @@ def landmarks(data: Path, models: Models) -> dict[str, float]:
 
 def identity(data: Path, models: Models) -> dict[str, float]:
     """Agreement with the teacher; telling people apart on damaged views of test people, with the threshold found on
-    validation people, and on photographs of real people, neutral against smiling."""
-    held_out, people = (load_people(data, split, ("omi", "fake", "gen")) for split in ("validation", "test"))
-
-    def views(of: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = (models.encoder(view(of, Generator().manual_seed(seed))) for seed in (1, 2))
-        return first, second
-
-    rows = torch.arange(len(people))
-    calm = aligned(people, rows)
-    _, threshold = verification(*views(aligned(held_out, torch.arange(len(held_out)))))
-    accuracy, _ = verification(*views(calm), threshold)
-    embedding = models.encoder(calm[..., MARGIN:-MARGIN, MARGIN:-MARGIN])
-    result = {
-        "agreement": float((embedding * people.embedding).sum(-1).mean()),
-        "verification": accuracy,
-        "threshold": threshold,
-    }
+    validation people; the teacher on the same views; and photographs of real people, neutral against smiling."""
+    diverse = ("omi", "fake")
+    teacher: Any = torch.jit.load(data / "teachers" / "recogniser_a.pt")
+    result = {}
+    for name, folders in (("", diverse), ("_with_gen", (*diverse, "gen"))):  # gen's people look much alike
+        views = {}
+        for split in ("validation", "test"):
+            people = load_people(data, split, folders)
+            crops = aligned(people, torch.arange(len(people)))
+            views[split] = [view(crops, Generator().manual_seed(seed)) for seed in (1, 2)]
+        own = {split: [embed(seen, models.encoder) for seen in pair] for split, pair in views.items()}
+        _, threshold = verification(*own["validation"])
+        result[f"verification{name}"], _ = verification(*own["test"], threshold)
+        result[f"threshold{name}"] = threshold
+        result[f"teacher_verification{name}"], _ = verification(*(teacher(pictures) for pictures in views["test"]))
+        embedding = embed(crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN], models.encoder)
+        result[f"agreement{name}"] = float((embedding * people.embedding).sum(-1).mean())
+        result[f"people{name}"] = float(len(people))
     table = np.load(data / "london.npz")
-    pictures = [images.read(data / "london" / str(name)) for name in table["name"]]
-    sources = [str(source) for source in table["source"]]
     embeddings = {}
-    for picture, source in zip(pictures, sources, strict=True):
+    for file, source in zip(table["name"], table["source"], strict=True):
+        picture = images.read(data / "london" / str(file))
         faces = find(picture, models)
         if len(faces):
-            embeddings[Path(source).stem] = encode(picture, faces[[0]], models.encoder)[0]
-    people_found = sorted({name[:3] for name in embeddings})
-    both = [(f"{who}_03", f"{who}_08") for who in people_found]
-    both = [pair for pair in both if pair[0] in embeddings and pair[1] in embeddings]
-    if both:
-        first, second = (torch.stack([embeddings[pair[side]] for pair in both]) for side in (0, 1))
-        result["london_pairs"] = float(len(both))
-        result["london_same"] = float((first * second).sum(-1).mean())
-        result["london_other"] = float((first * second.roll(1, 0)).sum(-1).mean())
-        result["london_verification"], _ = verification(first, second, threshold)
+            embeddings[Path(str(source)).stem] = encode(picture, faces[[0]], models.encoder)[0]
+    names = [name[:-3] for name in embeddings if name.endswith("_03") and f"{name[:-3]}_08" in embeddings]
+    first, second = (torch.stack([embeddings[f"{name}_{kind}"] for name in names]) for kind in ("03", "08"))
+    result["london_people"] = float(len(names))
+    result["london_same"] = float((first * second).sum(-1).mean())
+    result["london_other"] = float((first @ second.T).sum() - (first * second).sum()) / (len(names) * (len(names) - 1))
+    result["london_verification"], result["london_threshold"] = verification(first, second)
+    result["london_top_1"] = float(((first @ second.T).argmax(1) == torch.arange(len(names))).float().mean())
     return result
 
 
