@@ -85,7 +85,7 @@ def main() -> None:
     lines: list[tuple[str, Callable[[], object], Callable[[], object] | None, str]] = [
         ("detection, 1280x720", lambda: propose(frame, models.detector, 0.5, 0.4), None, ""),
         (
-            "dense landmarks, one face (two looks)",
+            "dense landmarks, one face",
             lambda: locate(frame, one.frame, one.landmarks, models.landmarks),
             None,
             "",

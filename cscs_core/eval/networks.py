@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ def identity(data: Path, models: Models) -> dict[str, float]:
     """Agreement with the teacher; telling people apart on damaged views of test people, with the threshold found on
     validation people; the teacher on the same views; and photographs of real people, neutral against smiling."""
     diverse = ("omi", "fake")
-    teacher: Any = torch.jit.load(data / "teachers" / "recogniser_a.pt")
+    teacher = cast(Any, torch.jit.load(data / "teachers" / "recogniser_a.pt"))
     result = {}
     for name, folders in (("", diverse), ("_with_gen", (*diverse, "gen"))):  # gen's people look much alike
         views = {}
@@ -101,10 +101,11 @@ def identity(data: Path, models: Models) -> dict[str, float]:
             crops = aligned(people, torch.arange(len(people)))
             views[split] = [view(crops, Generator().manual_seed(seed)) for seed in (1, 2)]
         own = {split: [embed(seen, models.encoder) for seen in pair] for split, pair in views.items()}
-        _, threshold = verification(*own["validation"])
-        result[f"verification{name}"], _ = verification(*own["test"], threshold)
+        _, threshold = verification(own["validation"][0], own["validation"][1])
+        result[f"verification{name}"], _ = verification(own["test"][0], own["test"][1], threshold)
         result[f"threshold{name}"] = threshold
-        result[f"teacher_verification{name}"], _ = verification(*(teacher(pictures) for pictures in views["test"]))
+        first, second = (teacher(seen) for seen in views["test"])
+        result[f"teacher_verification{name}"], _ = verification(first, second)
         embedding = embed(crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN], models.encoder)
         result[f"agreement{name}"] = float((embedding * people.embedding).sum(-1).mean())
         result[f"people{name}"] = float(len(people))
