@@ -95,6 +95,14 @@ def main() -> None:
     many = faces[[0] * 16]
     lines.append(
         (
+            "dense landmarks, 16 faces in one batch",
+            lambda: locate(frame, many.frame, many.landmarks, models.landmarks),
+            lambda: [locate(frame, one.frame, one.landmarks, models.landmarks) for _ in range(16)],
+            "one by one",
+        )
+    )
+    lines.append(
+        (
             "embedding, 16 faces in one batch",
             lambda: encode(frame, many, models.encoder),
             lambda: [encode(frame, one, models.encoder) for _ in range(16)],

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     swap.add_argument("--face", type=int, nargs="+", metavar="N", help="only these faces, counted from 0 by --order")
     swap.add_argument("--reference", type=Path, nargs="+", metavar="PATH", help="only the person of these photos")
     swap.add_argument(
-        "--threshold", type=_cosine, default=0.35, metavar="-1..1", help="similarity from which it is that person"
+        "--threshold", type=_cosine, default=0.5, metavar="-1..1", help="similarity from which it is that person"
     )
     swap.add_argument("--no-provenance", dest="provenance", action="store_false", help="leave out the synthetic note")
     return whole

@@ -53,11 +53,21 @@ def _look(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     height, width = (max(1, round(side / shrink)) for side in images.shape[-2:])
     small = images if shrink == 1 else nnf.interpolate(images, (height, width), mode="bilinear", antialias=True)
-    padded = nnf.pad(small, (0, -width % 32, 0, -height % 32), mode="replicate")
-    scores, boxes, points, _ = detector(padded.contiguous(memory_format=torch.channels_last))
+    scores, boxes, points, _ = detector(_padded(small))
     frame, place = (scores.sigmoid() > threshold).nonzero(as_tuple=True)
     # Pixel centres: what lies at x in the small picture lies at (x + 0.5) * ratio - 0.5 in the whole one.
     ratio = images.new_tensor([images.shape[-1] / width, images.shape[-2] / height])
     points = (points[frame, place] + 0.5) * ratio - 0.5
     boxes = (boxes[frame, place].unflatten(-1, (2, 2)) + 0.5) * ratio - 0.5
     return frame, boxes.flatten(-2), points, scores[frame, place].sigmoid()
+
+
+def _padded(images: Tensor) -> Tensor:
+    """Sides made multiples of 32 by repeating the last row and column; channels last, in the one copy there is."""
+    height, width = images.shape[-2:]
+    size = (*images.shape[:2], height + -height % 32, width + -width % 32)
+    out = torch.empty(size, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
+    out[..., :height, :width] = images
+    out[..., height:, :width] = images[..., -1:, :]
+    out[..., width:] = out[..., width - 1 : width]
+    return out

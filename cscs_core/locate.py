@@ -38,13 +38,14 @@ def locate(images: Tensor, frame: Tensor, points: Tensor, landmarks: FaceMesh) -
     found = points.new_zeros(len(frame), mesh.POINTS, 2)
     for rows in torch.arange(len(frame), device=images.device).split(_CHUNK):
         dense = _whole(images, frame[rows], points[rows], landmarks.whole)
-        flip = mesh.mirror().to(images.device)[list(EYE.points)].tolist()
-        for part, network, ids, mirrored in (
-            (EYE, landmarks.eye, list(EYE.points), False),
-            (EYE, landmarks.eye, flip, True),
-            (MOUTH, landmarks.mouth, list(MOUTH.points), False),
-        ):
-            dense[:, ids] = _part(images, frame[rows], dense[:, ids], part, network, mirrored)
+        left, mouth = list(EYE.points), list(MOUTH.points)
+        right = mesh.mirror()[left].tolist()
+        one = points.new_ones(len(rows), 1, 2)
+        sign = torch.cat([one, one * points.new_tensor([-1.0, 1.0])])  # the right eye is seen mirrored
+        eyes = torch.cat([dense[:, left], dense[:, right]])
+        eyes = _part(images, frame[rows].repeat(2), eyes, EYE, landmarks.eye, sign)
+        dense[:, left], dense[:, right] = eyes.chunk(2)
+        dense[:, mouth] = _part(images, frame[rows], dense[:, mouth], MOUTH, landmarks.mouth, one)
         found[rows] = dense
     return found
 
@@ -64,12 +65,10 @@ def _whole(images: Tensor, frame: Tensor, points: Tensor, network: LandmarkNet) 
     return dense
 
 
-def _part(images: Tensor, frame: Tensor, points: Tensor, part: Part, network: LandmarkNet, mirrored: bool) -> Tensor:
-    """A part's points found again from where they were, (F, P, 2) -> (F, P, 2); mirrored for the right eye."""
-    size = network.config.size
-    sign = points.new_tensor([-1.0 if mirrored else 1.0, 1.0])
+def _part(images: Tensor, frame: Tensor, points: Tensor, part: Part, network: LandmarkNet, sign: Tensor) -> Tensor:
+    """A part's points found again from where they were, (F, P, 2) -> (F, P, 2); sign (F, 1, 2), x -1 where mirrored."""
     # A similarity does not mirror: the points are mirrored about x = 0 first, and the matrix takes that back.
-    matrix = part.matrix(points * sign, size)
+    matrix = part.matrix(points * sign, network.config.size)
     matrix = torch.cat([matrix[..., :2] * sign, matrix[..., 2:]], -1)
     return geometry.transform(_see(images, frame, matrix, network), geometry.invert(matrix))
 

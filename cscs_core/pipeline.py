@@ -103,7 +103,7 @@ def swap_faces(
     order: str = "large-small",
     indices: Sequence[int] | None = None,
     reference: Identity | None = None,
-    threshold: float = 0.35,
+    threshold: float = 0.5,
     strength: float = 1.0,
     detection: float = 0.5,
     limit: Tensor | None = None,

@@ -60,7 +60,7 @@ class FaceSwap(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "reference_threshold",
-                    default=0.35,
+                    default=0.5,
                     min=-1.0,
                     max=1.0,
                     step=0.01,

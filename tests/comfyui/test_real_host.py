@@ -23,7 +23,7 @@ WIDGETS = {
     "swapper": "warp",
     "faces_order": "large-small",
     "faces_index": "",
-    "reference_threshold": 0.35,
+    "reference_threshold": 0.5,
     "strength": 1.0,
     "resolution": "256",
     "detection_threshold": 0.5,

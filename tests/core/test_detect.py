@@ -25,3 +25,11 @@ def test_faces_everywhere_are_cut_to_the_surest(monkeypatch: pytest.MonkeyPatch)
     _, _, _, score = detect.propose(torch.zeros(1, 3, 64, 64), cast(FaceDetector, Everywhere()), 0.0, 0.4)
     assert 10 <= len(score) <= 30
     assert score.min() >= torch.tensor(189 / 200).sigmoid()
+
+
+def test_padding_repeats_the_last_row_and_column():
+    image = torch.rand(2, 3, 33, 50)
+    padded = detect._padded(image)
+    expected = torch.nn.functional.pad(image, (0, 14, 0, 31), mode="replicate")
+    assert torch.equal(padded, expected)
+    assert padded.is_contiguous(memory_format=torch.channels_last)
