@@ -81,3 +81,9 @@ def triangles() -> Tensor:
 def mirror() -> Tensor:
     """The point each point becomes when the picture is flipped, (468,) int64."""
     return _tables()["mirror"]
+
+
+def flipped(points: Tensor, width: int) -> Tensor:
+    """The mesh in the flipped picture of that width, (..., 468, 2) pixels -> same."""
+    mirrored = points[..., mirror().to(points.device), :] * points.new_tensor([-1.0, 1.0])
+    return mirrored + points.new_tensor([width - 1.0, 0.0])

@@ -112,9 +112,7 @@ def pose(points: Tensor) -> Tensor:
 def nearest_pose(target: Tensor, references: Crops) -> tuple[Tensor, Tensor]:
     """For each face the reference photo turned most like it, as it is or mirrored, (F, 468, 2) and R references ->
     pixels (F, 3, S, S) and mesh (F, 468, 2)."""
-    flipped = references.mesh[:, mesh.mirror().to(references.mesh.device)] * references.mesh.new_tensor([-1.0, 1.0])
-    flipped = flipped + references.mesh.new_tensor([references.size - 1.0, 0.0])
-    both = torch.cat([references.mesh, flipped]).to(target)
+    both = torch.cat([references.mesh, mesh.flipped(references.mesh, references.size)]).to(target)
     # People are not symmetric: a mirrored photo must be better by a good deal.
     distance = torch.cdist(pose(target), pose(both)) + 0.12 * (torch.arange(len(both)) >= len(references)).to(target)
     best = distance.argmin(1)

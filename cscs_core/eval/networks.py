@@ -60,7 +60,6 @@ def landmarks(data: Path, models: Models) -> dict[str, float]:
     result = {}
     for name, degrees, damage in (("upright", 0.0, False), ("turned_45", 45.0, False), ("damaged", 15.0, True)):
         generator = Generator().manual_seed(3)
-        change = augment.jitter(n, 320, 0, 1.0, 0.0, generator)
         angle = torch.full((n,), degrees) * (1 - 2 * (torch.arange(n) % 2))
         turn = torch.deg2rad(angle)
         linear = torch.stack(

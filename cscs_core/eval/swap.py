@@ -1,4 +1,4 @@
-"""Measures a swapper on pairs of test people with a recogniser that nothing was trained on.
+"""Measures a swapper on pairs of people kept from training, with a recogniser that nothing was trained on.
 
 python -m cscs_core.eval.swap --data ../shared/data --out runs/eval --pairs 40
 """
@@ -19,6 +19,7 @@ from ..locate import locate
 from ..mesh import five
 from ..pipeline import identity_from, load_models, swap_faces
 from ..swap import SWAPPERS
+from ..train.landmarks import error
 from ..train.people import load_people
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
     parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--split", default="test", choices=("test", "validation"))
     parser.add_argument("--swapper", default="warp", choices=tuple(SWAPPERS))
     parser.add_argument("--size", type=int, default=512)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     recogniser = torch.jit.load(arguments.data / "teachers" / "recogniser_b.pt")
     models = load_models()
-    people = load_people(arguments.data, "test", ("omi", "fake"))
+    people = load_people(arguments.data, arguments.split, ("omi", "fake"))
     generator = Generator().manual_seed(5)
     sources, targets = (torch.randperm(len(people), generator=generator)[: arguments.pairs] for _ in range(2))
     pixels = people.pixels.float() / 255
@@ -63,20 +65,21 @@ def main() -> None:
         # What stays: landmarks found again in the result, in per cent of the outer-eye distance.
         moved = locate(swapped, torch.arange(len(swapped)), five(people.mesh[targets]), models.landmarks)
         before = locate(pixels[targets], torch.arange(len(targets)), five(people.mesh[targets]), models.landmarks)
-        unit = (before[:, 33] - before[:, 263]).norm(dim=-1)
     report = {
         "pairs": len(sources),
+        "people": len(people),
         "size": arguments.size,
         "cos_source": float(to_source.mean()),
         "cos_target": float(to_target.mean()),
         "cos_source_target": float((source * target).sum(-1).mean()),
         "nearer_to_source": float((to_source > to_target).float().mean()),
-        "top_1_of_all_test_people": float(((result @ everyone.T).argmax(1) == sources).float().mean()),
-        "landmark_shift": 100 * float(((moved - before).norm(dim=-1).mean(-1) / unit).mean()),
+        "top_1": float(((result @ everyone.T).argmax(1) == sources).float().mean()),
+        "landmark_shift": 100 * float(error(moved, before).mean()),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     log.info("%s", json.dumps(report, indent=1))
-    (arguments.out / f"swap_{arguments.swapper}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    name = f"swap_{arguments.swapper}_{arguments.split}"
+    (arguments.out / f"{name}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     side, columns = 220, 3
     shown = min(_SHOWN, len(sources))
     sheet = Image.new("RGB", (columns * (3 * side + 10), -(-shown // columns) * side), "white")
@@ -85,7 +88,7 @@ def main() -> None:
         for column, picture in enumerate(row):
             x = place % columns * (3 * side + 10) + column * side
             sheet.paste(images.to_pil(picture).resize((side, side)), (x, place // columns * side))
-    sheet.save(arguments.out / f"swap_{arguments.swapper}.png")
+    sheet.save(arguments.out / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,6 @@ def main() -> None:
             add(blend(people, 32, generator))
             if done % 1600 == 0:
                 log.info("%d of %d", done, arguments.people)
-                everything = {"pixels": torch.cat(pixels), "embedding": torch.cat(embeddings), "real": len(people)}
-                torch.save(everything, arguments.out)
     torch.save({"pixels": torch.cat(pixels), "embedding": torch.cat(embeddings), "real": len(people)}, arguments.out)
 
 

@@ -42,7 +42,7 @@ def crop(
     pixels, truth = people.pixels[rows].float().div_(255), people.mesh[rows]
     if bend is not None:
         pixels[::2] = pixels[::2].flip(-1)
-        truth[::2] = truth[::2, mesh.mirror()] * torch.tensor([-1.0, 1.0]) + torch.tensor([PICTURE - 1.0, 0.0])
+        truth[::2] = mesh.flipped(truth[::2], PICTURE)
     matrix = geometry.compose(alignment(truth, part, size), change)
     moved = geometry.transform(truth, matrix)
     grid = geometry.pixel_grid(size, size)

@@ -115,7 +115,7 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
             picture, landmarks = people.pixels[row], people.mesh[row]
             if float(torch.rand(1, generator=generator)) < 0.5:
                 picture = picture.flip(-1)
-                landmarks = landmarks[mesh.mirror()] * torch.tensor([-1.0, 1.0]) + torch.tensor([SIDE - 1.0, 0.0])
+                landmarks = mesh.flipped(landmarks, SIDE)
             margin = -0.15 * size if crowd < 0.2 else 0.5 * size if size < 0.8 * SIDE else 0.4 * size
             centre = margin + torch.rand(2, generator=generator) * (SIDE - 2 * margin)
             matrix = similarity_for(landmarks, size, centre, roll)

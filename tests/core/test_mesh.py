@@ -140,3 +140,10 @@ def test_tables_first_read_in_inference_mode_still_pass_gradients():
         mesh.triangles()
     assert not mesh.triangles().is_inference()
     assert not mesh.mean_face().is_inference()
+
+
+def test_flipping_twice_is_no_change_and_once_swaps_the_eyes():
+    points = torch.rand(2, 468, 2) * 100
+    once = mesh.flipped(points, 100)
+    torch.testing.assert_close(mesh.flipped(once, 100), points)
+    torch.testing.assert_close(once[:, 33], torch.tensor([99.0, 0.0]) - points[:, 263] * torch.tensor([1.0, -1.0]))
