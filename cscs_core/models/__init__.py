@@ -1,23 +1,42 @@
 """Networks, one file each: a frozen config and a module. `ARCHITECTURES` names those a weights file may ask for."""
 
-from .blocks import for_inference
+from .adapter import IdAdapter, IdAdapterConfig
+from .aei import AEIConfig, AEINet
+from .aei_fused import AEIIdentity, FusedAEINet
 from .detector import DetectorConfig, FaceDetector
+from .discriminator import Discriminator, DiscriminatorConfig
 from .encoder import EncoderConfig, IdentityEncoder
+from .inference import for_inference
+from .iresnet import IResNet, IResNetConfig
 from .landmarks import FaceMesh, FaceMeshConfig, LandmarkConfig, LandmarkNet
 
 ARCHITECTURES = {
     "face_detector": (DetectorConfig, FaceDetector),
     "face_mesh": (FaceMeshConfig, FaceMesh),
     "identity_encoder": (EncoderConfig, IdentityEncoder),
+    "aei": (AEIConfig, AEINet),
+    "iresnet": (IResNetConfig, IResNet),
+    "id_adapter": (IdAdapterConfig, IdAdapter),
+    "discriminator": (DiscriminatorConfig, Discriminator),
 }
 
 __all__ = [
     "ARCHITECTURES",
+    "AEIConfig",
+    "AEIIdentity",
+    "AEINet",
     "DetectorConfig",
+    "Discriminator",
+    "DiscriminatorConfig",
     "EncoderConfig",
     "FaceDetector",
     "FaceMesh",
     "FaceMeshConfig",
+    "FusedAEINet",
+    "IResNet",
+    "IResNetConfig",
+    "IdAdapter",
+    "IdAdapterConfig",
     "IdentityEncoder",
     "LandmarkConfig",
     "LandmarkNet",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
@@ -34,15 +32,3 @@ def stages(widths: tuple[int, ...], depths: tuple[int, ...]) -> list[nn.Sequenti
         nn.Sequential(convolution(i, o, stride=2), *(Residual(o) for _ in range(depth)))
         for i, o, depth in zip(inputs, widths, depths, strict=True)
     ]
-
-
-def for_inference(model: nn.Module) -> nn.Module:
-    """The model itself, in place: batch norms folded into the convolutions before them, channels last. It computes the
-    same to float precision, and no longer has the names of its weights file."""
-    for module in list(model.modules()):
-        if isinstance(module, nn.Sequential):
-            for index in range(len(module) - 1):
-                first, second = module[index], module[index + 1]
-                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                    module[index], module[index + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
-    return model.to(memory_format=torch.channels_last).requires_grad_(False)  # pyright: ignore[reportCallIssue]

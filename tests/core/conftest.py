@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +13,16 @@ from torch import Tensor
 
 from cscs_core import mesh
 from cscs_core.types import FaceSet
+
+
+@pytest.fixture(scope="session")
+def golden() -> Any:
+    """tests/golden/golden.py: deterministic weights and pictures, and the numbers of the release."""
+    spec = importlib.util.spec_from_file_location("golden", Path(__file__).parents[1] / "golden" / "golden.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _faces(places: list[tuple[int, float, float, float]], turn: float = 0.0) -> FaceSet:

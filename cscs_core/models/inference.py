@@ -1,0 +1,27 @@
+"""The form of a network that runs fastest; it computes the same to float precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .aei import AEINet
+from .aei_fused import FusedAEINet
+from .iresnet import IResNet
+
+
+def for_inference(model: nn.Module) -> nn.Module:
+    """The model in its form for inference, which no longer has the names of its weights file. Batch norms are folded
+    into the convolutions before them; AEI-Net becomes a FusedAEINet. The model given is used up."""
+    if isinstance(model, AEINet):
+        return FusedAEINet(model)
+    if isinstance(model, IResNet):
+        model.fold()
+    for module in list(model.modules()):
+        if isinstance(module, nn.Sequential):
+            for index in range(len(module) - 1):
+                first, second = module[index], module[index + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    module[index], module[index + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return model.to(memory_format=torch.channels_last).requires_grad_(False)  # pyright: ignore[reportCallIssue]

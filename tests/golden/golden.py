@@ -1,0 +1,74 @@
+"""Deterministic weights and pictures, so that two programs can build the same network without sharing a file, and the
+numbers that the released networks give for them (tests/golden)."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+FOLDER = Path(__file__).parent
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def numbers() -> dict[str, Any]:
+    return json.loads((FOLDER / "cscs.json").read_text(encoding="utf-8"))
+
+
+def keys(name: str) -> dict[str, str]:
+    """Names of a released state dict and the shapes as text, in their order."""
+    lines = (FOLDER / f"{name}_keys.tsv").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("\t") for line in lines)
+
+
+def filled(build: type[_Network], config: Any) -> _Network:
+    """The network in evaluation mode with values made from each tensor's name and shape alone."""
+    with torch.device("meta"):
+        net = build(config)
+    net.load_state_dict({name: _made(name, old) for name, old in net.state_dict().items()}, assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def _made(name: str, old: Tensor) -> Tensor:
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(old.shape, dtype=old.dtype)
+    noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    if old.ndim > 1:
+        return noise / math.sqrt(math.prod(old.shape[1:]))  # by the fan-in
+    if name.endswith("running_var"):
+        return 1 + 0.1 * noise.abs()
+    return 1 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
+
+
+def image(size: int, batch: int = 1, phase: float = 0.0) -> Tensor:
+    """Smooth pictures (batch, 3, size, size) in [-1, 1]."""
+    axis = torch.linspace(0, 1, size)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    waves = [
+        torch.sin(6 * x + 4 * y + phase + b) * torch.cos(5 * y - 3 * x * c + c)
+        for b in range(batch)
+        for c in (0.5, 1.0, 1.5)
+    ]
+    return torch.stack(waves).view(batch, 3, size, size)
+
+
+def vector(width: int, batch: int = 1) -> Tensor:
+    """Unit rows (batch, width)."""
+    rows = [torch.sin(torch.arange(width) * (0.37 + 0.11 * b) + b) for b in range(batch)]
+    return nn.functional.normalize(torch.stack(rows), dim=-1)
+
+
+def check(tensor: Tensor, expected: dict[str, Any], tolerance: float = 1e-5) -> None:
+    """Every golden value within the tolerance, in parts of the output's largest magnitude."""
+    assert list(tensor.shape) == expected["shape"]
+    scale = float(tensor.abs().max())
+    places = torch.tensor([int(place) for place in expected["at"]])
+    values = torch.tensor(list(expected["at"].values()))
+    assert float((tensor.flatten()[places] - values).abs().max()) <= tolerance * scale
+    assert abs(float(tensor.mean()) - expected["mean"]) <= tolerance * scale
+    assert abs(float(tensor.std()) - expected["std"]) <= tolerance * scale
