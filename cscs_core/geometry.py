@@ -95,6 +95,26 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
     return torch.cat([linear, shift], -1)
 
 
+def ffhq_quad(points: Tensor, size: int) -> Tensor:
+    """The alignment of the FFHQ data set by 68 points (Karras et al. 2019, appendix A), (F, 68, 2) -> (F, 2, 3).
+
+    A square around a point a tenth of the way from the eyes to the mouth, as wide as 2 eye distances or 1.8 times the
+    way from eyes to mouth, half each side, whichever is more. It is turned by the mean of what eyes and mouth say.
+    """
+    left, right = points[:, 36:42].mean(1), points[:, 42:48].mean(1)
+    eyes, mouth = (left + right) / 2, (points[:, 48] + points[:, 54]) / 2
+    across, down = right - left, mouth - eyes
+    x = across - torch.stack([-down[:, 1], down[:, 0]], -1)  # half the upper side of the square, not yet of its length
+    reach = torch.maximum(2.0 * across.norm(dim=-1), 1.8 * down.norm(dim=-1))
+    x = x * (reach / x.norm(dim=-1).clamp_min(1e-12))[:, None]
+    y = torch.stack([-x[:, 1], x[:, 0]], -1)
+    centre = eyes + 0.1 * down
+    corners = torch.stack([centre - x - y, centre + x - y, centre + x + y, centre - x + y], 1)
+    # The square's corners are the outer corners of the corner pixels.
+    low, high = -0.5, size - 0.5
+    return similarity(corners, points.new_tensor([[[low, low], [high, low], [high, high], [low, high]]]))
+
+
 def invert(matrix: Tensor) -> Tensor:
     """The way back, (F, 2, 3) -> (F, 2, 3)."""
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]

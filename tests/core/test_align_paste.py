@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cscs_core import geometry, mask
-from cscs_core.align import align
+from cscs_core.align import align, resize
 from cscs_core.paste import paste, paste_mask
 from cscs_core.types import FaceSet
 
@@ -193,3 +193,61 @@ def test_paste_is_differentiable_in_the_crops(faces):
     paste(images, replace(crops, pixels=pixels)).sum().backward()
     assert pixels.grad is not None
     assert pixels.grad.sum() > 0
+
+
+@pytest.mark.parametrize("size", [37, 96, 300])
+def test_resized_crops_show_the_same_places(faces, size):
+    # Every pixel of the picture holds its own place, so the crop says where each of its pixels comes from.
+    images = torch.cat([geometry.pixel_grid(120, 160) / 160, torch.zeros(120, 160, 1)], -1).movedim(-1, 0)[None]
+    found = faces([(0, 80, 55, 25), (0, 70, 60, 18)], turn=0.4)
+    crops = resize(align(images, found, size=128), size)
+    grid = geometry.pixel_grid(size, size).view(1, -1, 2)
+    expected = geometry.transform(grid, geometry.invert(crops.matrix)).view(2, size, size, 2)
+    inner = slice(size // 16, -(size // 16))  # a pixel at the edge has neighbours on one side only
+    shown = crops.pixels[:, :2].movedim(1, -1) * 160
+    torch.testing.assert_close(shown[:, inner, inner], expected[:, inner, inner], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("size", [37, 96, 300])
+def test_resized_points_agree_with_the_resized_matrix(faces, size):
+    images, found = torch.rand(1, 3, 120, 160), faces([(0, 80, 55, 25), (0, 70, 60, 18)], turn=0.4)
+    crops = resize(align(images, found, size=128), size)
+    torch.testing.assert_close(crops.landmarks, geometry.transform(found.landmarks, crops.matrix), atol=1e-3, rtol=0)
+    torch.testing.assert_close(crops.mesh, geometry.transform(found.mesh, crops.matrix), atol=1e-3, rtol=0)
+    assert torch.equal(crops.frame, found.frame)
+
+
+@pytest.mark.parametrize("size", [96, 300])
+def test_resized_crops_are_pasted_in_the_same_place(faces, smooth, size):
+    images = smooth(2, 240, 200)
+    crops = align(images, faces([(0, 90, 90, 50), (1, 100, 110, 60)], turn=0.3), size=160)
+    crops = replace(crops, pixels=1 - crops.pixels, mask=mask.feather(mask.hull(crops.mesh, 160), 20))
+    resized = resize(crops, size)
+    assert (paste(images, resized) - paste(images, crops)).abs().max() < 0.03
+    assert (paste_mask(images, resized) - paste_mask(images, crops)).abs().max() < 0.05
+
+
+def test_crops_of_that_size_are_returned_as_they_are(faces):
+    crops = align(torch.rand(1, 3, 60, 60), faces([(0, 30, 25, 20)]), size=48)
+    assert resize(crops, 48) is crops
+
+
+def test_what_is_too_fine_for_a_smaller_crop_is_averaged(faces):
+    crops = align(torch.zeros(1, 3, 60, 60), faces([(0, 30, 25, 20)]), size=255)
+    board = (torch.arange(255)[:, None] + torch.arange(255)).remainder(2).float()
+    small = resize(replace(crops, pixels=board.expand_as(crops.pixels), mask=board[None, None]), 85)
+    assert (small.pixels - 0.5).abs().max() < 0.1
+    assert (small.mask - 0.5).abs().max() < 0.1
+
+
+def test_a_full_or_empty_mask_stays_so(faces):
+    crops = align(torch.zeros(1, 3, 60, 60), faces([(0, 30, 25, 20)]), size=100)
+    for size in (37, 512):
+        torch.testing.assert_close(resize(crops, size).mask, torch.ones(1, 1, size, size))
+        assert not resize(replace(crops, mask=crops.mask * 0), size).mask.any()
+
+
+def test_no_crops_are_resized_to_no_crops():
+    crops = resize(align(torch.rand(1, 3, 20, 30), FaceSet.empty(), size=64), 512)
+    assert crops.size == 512
+    assert len(crops) == len(crops.mesh) == 0
