@@ -21,12 +21,12 @@ from torch import Tensor
 
 from cscs_core import geometry, images
 from cscs_core.align import align
-from cscs_core.detect import propose
 from cscs_core.identity import encode
 from cscs_core.locate import locate
 from cscs_core.paste import paste
-from cscs_core.pipeline import find, identity_from, load_models, swap_faces
-from cscs_core.swap import load_swapper, swap
+from cscs_core.pipeline import encoded, find, identity_from, load_models, swap_faces
+from cscs_core.swap import swap
+from cscs_core.warp_swapper import WarpSwapper
 
 EXAMPLES = Path(images.__file__).parent / "examples"
 
@@ -81,9 +81,9 @@ def main() -> None:
     faces = find(frame, models)
     one = faces[:1]
     person = identity_from(people[3:4], models)
-    warp = load_swapper("warp")
+    warp = WarpSwapper()
     lines: list[tuple[str, Callable[[], object], Callable[[], object] | None, str]] = [
-        ("detection, 1280x720", lambda: propose(frame, models.detector, 0.5, 0.4), None, ""),
+        ("detection, 1280x720", lambda: models.detector(frame, 0.5), None, ""),
         (
             "dense landmarks, one face",
             lambda: locate(frame, one.frame, one.landmarks, models.landmarks),
@@ -122,7 +122,14 @@ def main() -> None:
             "whole frame",
         )
     )
-    lines.append((f"everything, {len(faces)} faces, 1280x720", lambda: swap_faces(frame, person, models), None, ""))
+    lines.append(
+        (
+            f"everything, {len(faces)} faces, 1280x720",
+            lambda: swap_faces(frame, encoded(person, warp, models), models),
+            None,
+            "",
+        )
+    )
     write = sys.stdout.write
     write(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}, {device}\n")
     write("| what | ms | plain / ours | plain form |\n|---|---|---|---|\n")

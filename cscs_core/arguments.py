@@ -9,7 +9,7 @@ from pathlib import Path
 from . import images
 from .files import BadInput
 from .select import ORDERS
-from .swap import SWAPPERS
+from .swappers import DEFAULT, SWAPPERS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
         description="Puts the face of one person onto others in photographs. Use faces of people who agreed, and say "
         "so when you publish a result.",
     )
-    commands = whole.add_subparsers(dest="command", required=True, metavar="demo | detect | swap")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="demo | detect | swap | models | fetch")
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda, cuda:1, mps ...")
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", parents=[common], help="swap the bundled example people")
     demo.add_argument("--out", type=Path, default=Path("out/demo.png"), help="the grid: source | target | result")
-    demo.add_argument("--swapper", choices=tuple(SWAPPERS), default="warp")
+    demo.add_argument("--swapper", choices=SWAPPERS, default=DEFAULT)
 
     detect = commands.add_parser("detect", parents=[finding], help="say where the faces are")
     detect.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures, or folders of pictures")
@@ -40,15 +40,34 @@ def parser() -> argparse.ArgumentParser:
     swap.add_argument("--source", nargs="+", **path, help="photos of ONE person, or a folder of them")
     swap.add_argument("--target", nargs="+", **path, help="the pictures to change, or a folder of them")
     swap.add_argument("--output", **path, help="a file for one target, a folder for several")
-    swap.add_argument("--swapper", choices=tuple(SWAPPERS), default="warp")
-    swap.add_argument("--size", type=int, default=512, metavar="PX", help="side of the face while it is worked on")
+    swap.add_argument("--swapper", choices=SWAPPERS, default=DEFAULT)
+    swap.add_argument(
+        "--size", type=int, metavar="PX", help="side of the face while it is worked on; default: the best"
+    )
     swap.add_argument("--strength", type=_share, default=1.0, metavar="0..1", help="less keeps more of the target")
     swap.add_argument("--face", type=int, nargs="+", metavar="N", help="only these faces, counted from 0 by --order")
     swap.add_argument("--reference", type=Path, nargs="+", metavar="PATH", help="only the person of these photos")
     swap.add_argument(
         "--threshold", type=_cosine, default=0.5, metavar="-1..1", help="similarity from which it is that person"
     )
+    swap.add_argument("--restore", type=Path, metavar="FILE", help="a face restorer: GFPGAN, RestoreFormer, CodeFormer")
+    swap.add_argument("--restore-blend", type=_share, default=0.8, metavar="0..1", help="how much of the restored face")
+    swap.add_argument(
+        "--restore-weight",
+        type=_share,
+        default=0.5,
+        metavar="0..1",
+        help="CodeFormer only: more keeps the face as it is",
+    )
     swap.add_argument("--no-provenance", dest="provenance", action="store_false", help="leave out the synthetic note")
+
+    models = commands.add_parser("models", help="which models of others are here, can be fetched or have to be brought")
+    models.add_argument("--json", type=Path, metavar="FILE", help="write the table, with hashes, terms and addresses")
+
+    fetch = commands.add_parser("fetch", help="get models from the Hub, or from a folder")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="names of `cscs models`, or cscs for its three files")
+    fetch.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="look for the files here instead")
+    fetch.add_argument("--accept", action="store_true", help="accept the terms shown, for scripts")
     return whole
 
 

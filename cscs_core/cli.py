@@ -1,4 +1,7 @@
-"""The command line: `cscs demo | detect | swap`. Exit codes: 0 done, 2 bad input, 1 a fault of ours (a traceback)."""
+"""The command line: `cscs demo | detect | swap | models | fetch`.
+
+Exit codes: 0 done, 2 bad input, 1 a fault of ours (a traceback).
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,12 @@ from . import demo, images, mesh, provenance
 from .arguments import check_apart, outputs, parser, pictures
 from .console import complain, say, tracked
 from .files import BadInput, check_writable, placed
-from .pipeline import Models, NoFace, find, identity_from, load_models, swap_faces
+from .model_commands import run_fetch, run_models
+from .pipeline import Models, NoFace, Source, encoded, find, identity_from, load_models, swap_faces
+from .restore import Restoration, load_restorer
 from .select import order
-from .swap import SWAPPERS
+from .store import default_store
+from .swappers import load_swapper
 from .types import FaceSet, Identity
 
 
@@ -25,9 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
     options = parser().parse_args(arguments)
-    run = {"demo": run_demo, "detect": run_detect, "swap": run_swap}[options.command]
+    commands = {"demo": run_demo, "detect": run_detect, "swap": run_swap, "models": run_models, "fetch": run_fetch}
     try:
-        return run(options)
+        return commands[options.command](options)
     except BadInput as error:
         complain(str(error))
         return 2
@@ -39,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run_demo(options: argparse.Namespace) -> int:
     images.format_of(options.out)
     check_writable(options.out)
-    demo.run(options.out, load_models(_device(options.device)), options.swapper)
+    device = _device(options.device)
+    demo.run(options.out, load_models(device), options.swapper, load_swapper(options.swapper, default_store(), device))
     return 0
 
 
@@ -61,8 +68,6 @@ def run_detect(options: argparse.Namespace) -> int:
 
 
 def run_swap(options: argparse.Namespace) -> int:
-    if options.size not in (sizes := SWAPPERS[options.swapper]().sizes):
-        raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, sizes))} px")
     sources, targets = pictures(options.source), pictures(options.target)
     references = pictures(options.reference or [])
     several = len(options.target) > 1 or options.target[0].is_dir()
@@ -71,13 +76,20 @@ def run_swap(options: argparse.Namespace) -> int:
         check_writable(path)
     check_apart(written, sources + targets + references)
     _check_report(options.json, sources + targets + references + written)
-    models = load_models(_device(options.device))
-    source = _identity(sources, models, "source", options.detection)
+    device = _device(options.device)
+    swapper = load_swapper(options.swapper, default_store(), device)
+    if options.size not in (None, *swapper.sizes):
+        raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, swapper.sizes))} px")
+    restoration = None
+    if options.restore:
+        restoration = Restoration(load_restorer(options.restore, device), options.restore_blend, options.restore_weight)
+    models = load_models(device)
+    source = encoded(_identity(sources, models, "source", options.detection), swapper, models)
     reference = _identity(references, models, "reference", options.detection) if references else None
     entries, faces = [], []
     for target, output in tracked(list(zip(targets, written, strict=True)), "swap"):
         try:
-            entry, swapped = _swap(target, output, source, reference, models, options)
+            entry, swapped = _swap(target, output, source, reference, restoration, models, options)
         except images.ImageError as error:
             complain(str(error))
             continue
@@ -90,8 +102,9 @@ def run_swap(options: argparse.Namespace) -> int:
 def _swap(
     target: Path,
     output: Path,
-    source: Identity,
+    source: Source,
     reference: Identity | None,
+    restoration: Restoration | None,
     models: Models,
     options: argparse.Namespace,
 ) -> tuple[dict, list[dict]]:
@@ -101,7 +114,6 @@ def _swap(
         image,
         source,
         models,
-        swapper=options.swapper,
         size=options.size,
         order=options.order,
         indices=options.face,
@@ -109,6 +121,7 @@ def _swap(
         threshold=options.threshold,
         strength=options.strength,
         detection=options.detection,
+        restoration=restoration,
     )
     notes = list(done.skipped)
     if len(done.faces):

@@ -9,20 +9,21 @@ from torch import Tensor
 
 from . import images, provenance
 from .console import say, tracked
-from .pipeline import Models, identity_from, swap_faces
+from .pipeline import Models, encoded, identity_from, swap_faces
+from .swap import Swapper
 
 EXAMPLES = Path(__file__).parent / "examples"
 _ROWS = 4
 _CELL, _CAPTION, _GAP = 320, 30, 8  # px
 
 
-def run(out: Path, models: Models, swapper: str = "warp") -> None:
-    """Writes the grid and says the identity similarity of every row before and after."""
+def run(out: Path, models: Models, name: str, swapper: Swapper) -> None:
+    """Writes the grid and says the identity similarity of every row before and after; `name` is the swapper's."""
     people = {file.stem: images.read(file) for file in sorted(EXAMPLES.glob("*.jpg"))}
     if len(people) < 2:
         raise FileNotFoundError(f"{EXAMPLES}: the example people are missing from this installation")
     rows = [_row(source, target, people, models, swapper) for source, target in tracked(_pairs(list(people)), "demo")]
-    images.write(out, images.from_pil(_grid(rows))[0], **provenance.synthetic(swapper))
+    images.write(out, images.from_pil(_grid(rows))[0], **provenance.synthetic(name))
     say(f"{out}: source | target | result")
 
 
@@ -31,11 +32,13 @@ def _pairs(names: list[str]) -> list[tuple[str, str]]:
     return list(zip(names, names[1:] + names[:1], strict=True))[:_ROWS]
 
 
-def _row(source: str, target: str, people: dict[str, Tensor], models: Models, swapper: str) -> list[tuple[Tensor, str]]:
+def _row(
+    source: str, target: str, people: dict[str, Tensor], models: Models, swapper: Swapper
+) -> list[tuple[Tensor, str]]:
     """Three pictures (3, H, W) with their captions."""
     person = identity_from([people[source]], models)
     before = float(identity_from([people[target]], models).mean @ person.mean)
-    done = swap_faces(people[target], person, models, swapper=swapper)
+    done = swap_faces(people[target], encoded(person, swapper, models), models)
     after = float(done.similarity_to_source[0])
     say(f"{source} -> {target}: similarity to the source {before:.2f} before, {after:.2f} after")
     return [

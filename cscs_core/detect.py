@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import mesh
 from .boxes import suppress
@@ -19,13 +22,25 @@ _NESTED = 0.55  # of a box: a part of a large face, found as a face of its own i
 _MOST = 4000  # best proposals of a chunk that are compared with each other: every pair takes memory
 
 
-def detect(
-    images: Tensor, detector: FaceDetector, landmarks: FaceMesh, *, threshold: float = 0.5, overlap: float = 0.4
-) -> FaceSet:
+Found = tuple[Tensor, Tensor, Tensor, Tensor]  # frames (F,), boxes (F, 4), five points (F, 5, 2), scores (F,) 0..1
+
+
+class Detector(Protocol):
+    """Anything that finds faces and their five points."""
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]: ...  # what a host may move between devices
+
+    def __call__(self, images: Tensor, threshold: float) -> Found:
+        """Faces of images (B, 3, H, W) in 0..1 that score more than the threshold, by frame and then by score."""
+        ...
+
+
+def detect(images: Tensor, detector: Detector, landmarks: FaceMesh, *, threshold: float = 0.5) -> FaceSet:
     """Every face of every image, (B, 3, H, W) in 0..1, best score first within its frame."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
-    found = [propose(chunk, detector, threshold, overlap) for chunk in images.split(_CHUNK)]
+    found = [detector(chunk, threshold) for chunk in images.split(_CHUNK)]
     if not sum(len(score) for _, _, _, score in found):
         return FaceSet.empty(images.device)
     frame = torch.cat([rows + index * _CHUNK for index, (rows, *_) in enumerate(found)])
@@ -34,26 +49,31 @@ def detect(
     return FaceSet(frame, box, mesh.five(dense), dense, score, torch.full_like(frame, -1))
 
 
-def propose(
-    images: Tensor, detector: FaceDetector, threshold: float, overlap: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Frames (F,), boxes (F, 4), five points (F, 5, 2) and scores (F,) from three looks, duplicates suppressed."""
-    height, width = images.shape[-2:]
-    first = max(1.0, max(height, width) / _LONGEST)
-    looks = [_look(images, detector, first * shrink, threshold) for shrink in _LOOKS]
-    frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
-    best = score.topk(min(_MOST, len(score))).indices
-    kept = best[suppress(box[best], score[best], frame[best], overlap, _NESTED)]
-    kept = kept[frame[kept].argsort(stable=True)]
-    return frame[kept], box[kept], points[kept], score[kept]
+@dataclass(frozen=True)
+class LiteDetector:
+    """The bundled detector: three looks, each 2.5 times smaller than the one before, duplicates suppressed."""
+
+    network: FaceDetector
+    overlap: float = 0.4  # IoU from which two boxes are one face
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
+
+    def __call__(self, images: Tensor, threshold: float) -> Found:
+        first = max(1.0, max(images.shape[-2:]) / _LONGEST)
+        looks = [_look(images, self.network, first * shrink, threshold) for shrink in _LOOKS]
+        frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
+        best = score.topk(min(_MOST, len(score))).indices
+        kept = best[suppress(box[best], score[best], frame[best], self.overlap, _NESTED)]
+        kept = kept[frame[kept].argsort(stable=True)]
+        return frame[kept], box[kept], points[kept], score[kept]
 
 
-def _look(
-    images: Tensor, detector: FaceDetector, shrink: float, threshold: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _look(images: Tensor, network: FaceDetector, shrink: float, threshold: float) -> Found:
     height, width = (max(1, round(side / shrink)) for side in images.shape[-2:])
     small = images if shrink == 1 else nnf.interpolate(images, (height, width), mode="bilinear", antialias=True)
-    scores, boxes, points, _ = detector(_padded(small))
+    scores, boxes, points, _ = network(_padded(small))
     frame, place = (scores.sigmoid() > threshold).nonzero(as_tuple=True)
     # Pixel centres: what lies at x in the small picture lies at (x + 0.5) * ratio - 0.5 in the whole one.
     ratio = images.new_tensor([images.shape[-1] / width, images.shape[-2] / height])

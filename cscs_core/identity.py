@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from torch import Tensor, nn
 
 from .align import align
 from .models import IdentityEncoder
 from .types import FaceSet, Identity
 
-ENCODER_TEMPLATE = "arcface_112_v2"
+
+class Encoder(Protocol):
+    """Anything that tells people apart by aligned crops."""
+
+    @property
+    def template(self) -> str: ...  # the alignment it works in
+
+    @property
+    def size(self) -> int: ...  # crop side, pixels
+
+    @property
+    def width(self) -> int: ...  # of an embedding
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]: ...  # what a host may move between devices
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """Unit embeddings, (F, 3, size, size) in 0..1 -> (F, width). Their product is the cosine of two faces."""
+        ...
 
 
-def encode(images: Tensor, faces: FaceSet, encoder: IdentityEncoder) -> Tensor:
-    """Unit embeddings of the faces, (F, 128). Their dot product is the cosine similarity of two faces."""
+@dataclass(frozen=True)
+class LiteEncoder:
+    """The bundled encoder: each crop and its mirror image, averaged."""
+
+    network: IdentityEncoder
+    template: str = "arcface_112_v2"
+
+    @property
+    def size(self) -> int:
+        return self.network.config.size
+
+    @property
+    def width(self) -> int:
+        return self.network.config.embedding
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        both = torch.cat([crops, crops.flip(-1)]).contiguous(memory_format=torch.channels_last)
+        return nnf.normalize(torch.stack(self.network(both).chunk(2)).sum(0), dim=-1)
+
+
+def encode(images: Tensor, faces: FaceSet, encoder: Encoder) -> Tensor:
+    """Unit embeddings of the faces, (F, E). Their dot product is the cosine similarity of two faces."""
     if not len(faces):
-        return images.new_zeros(0, encoder.config.embedding, dtype=torch.float32)
-    return embed(torch.nan_to_num(align(images, faces, ENCODER_TEMPLATE, encoder.config.size).pixels), encoder)
+        return images.new_zeros(0, encoder.width, dtype=torch.float32)
+    return encoder(torch.nan_to_num(align(images, faces, encoder.template, encoder.size).pixels))
 
 
-def embed(crops: Tensor, encoder: IdentityEncoder) -> Tensor:
-    """Unit embeddings of aligned crops, (F, 3, 112, 112) -> (F, 128): each crop and its mirror image, averaged."""
-    both = torch.cat([crops, crops.flip(-1)]).contiguous(memory_format=torch.channels_last)
-    return nnf.normalize(torch.stack(encoder(both).chunk(2)).sum(0), dim=-1)
-
-
-def identify(images: Tensor, faces: FaceSet, encoder: IdentityEncoder, size: int = 512) -> Identity:
-    """One person from all the given faces: their ffhq_512 crops and embeddings."""
+def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) -> Identity:
+    """One person from all the given faces: their ffhq_512 crops and embeddings, each counting alike."""
     if not len(faces):
         raise ValueError("an identity needs at least one face")
-    return Identity(align(images, faces, "ffhq_512", size), encode(images, faces, encoder))
+    embedding = encode(images, faces, encoder)
+    return Identity(align(images, faces, "ffhq_512", size), embedding, torch.ones_like(embedding[:, 0]))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import geometry
 from .align import align
-from .detect import detect
-from .identity import encode, identify
+from .detect import Detector, LiteDetector, detect
+from .identity import Encoder, LiteEncoder, encode, identify
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
 from .paste import paste, paste_mask
+from .restore import Restoration
 from .select import like, pick
 from .select import order as ordered
-from .swap import Swapper, load_swapper
+from .swap import Swapper
 from .swap import swap as swap_crops
 from .types import FaceSet, Identity, join
 from .weights import LITE, load_model
@@ -35,15 +36,29 @@ class NoFace(ValueError):
 
 @dataclass(frozen=True)
 class Models:
-    """The three bundled networks, on one device."""
+    """What finds faces and tells people apart, on one device."""
 
-    detector: FaceDetector
+    detector: Detector
     landmarks: FaceMesh
-    encoder: IdentityEncoder
+    encoder: Encoder
 
     @property
     def device(self) -> torch.device:
-        return next(self.encoder.parameters()).device
+        return next(self.landmarks.parameters()).device
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What a host may move between devices."""
+        return (*self.detector.networks, self.landmarks, *self.encoder.networks)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A person as one swapper needs to know them."""
+
+    identity: Identity
+    swapper: Swapper
+    person: Any  # what the swapper's `encode` made of the identity
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,11 @@ def load_models(device: torch.device | str = "cpu") -> Models:
     """The bundled networks, in evaluation mode, in the form that runs fastest."""
     files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
     detector, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
-    return Models(cast(FaceDetector, detector), cast(FaceMesh, landmarks), cast(IdentityEncoder, encoder))
+    return Models(
+        LiteDetector(cast(FaceDetector, detector)),
+        cast(FaceMesh, landmarks),
+        LiteEncoder(cast(IdentityEncoder, encoder)),
+    )
 
 
 @torch.no_grad()
@@ -89,17 +108,27 @@ def identity_from(
             raise NoFace(index)
         one = identify(image, faces[:1], models.encoder)
         found.append(replace(one, crops=replace(one.crops, frame=torch.full_like(one.crops.frame, index))))
-    return Identity(join([one.crops for one in found]), torch.cat([one.embedding for one in found]))
+    return Identity(
+        join([one.crops for one in found]),
+        torch.cat([one.embedding for one in found]),
+        torch.cat([one.weight for one in found]),
+    )
+
+
+@torch.no_grad()
+def encoded(identity: Identity, swapper: Swapper, models: Models) -> Source:
+    """A person made ready for a swapper: what depends on the person alone is computed here, once."""
+    identity = identity.to(models.device)
+    return Source(identity, swapper, swapper.encode(identity))
 
 
 @torch.no_grad()
 def swap_faces(
     images: Tensor,
-    identity: Identity,
+    source: Source,
     models: Models,
     *,
-    swapper: str = "warp",
-    size: int = 512,
+    size: int | None = None,
     order: str = "large-small",
     indices: Sequence[int] | None = None,
     reference: Identity | None = None,
@@ -107,24 +136,25 @@ def swap_faces(
     strength: float = 1.0,
     detection: float = 0.5,
     limit: Tensor | None = None,
+    restoration: Restoration | None = None,
     progress: Progress | None = None,
 ) -> Swapped:
     """The person put into every picture (B, 3, H, W), on all faces or on those chosen.
 
-    `indices` count the faces of each picture in the order given; `reference` keeps the faces whose similarity to that
-    person is at least `threshold`; `limit` (B or 1, 1, H, W) is where pixels may change. Pictures go one by one, so
-    that memory does not grow with the batch and `progress` may stop the work by raising.
+    `size` is the side of a face while it is worked on, the swapper's best if not given; `indices` count the faces of
+    each picture in the order given; `reference` keeps the faces whose similarity to that person is at least
+    `threshold`; `limit` (B or 1, 1, H, W) is where pixels may change; `restoration` makes the swapped faces clearer.
+    Pictures go one by one, so that memory does not grow with the batch and `progress` may stop the work by raising.
     """
-    engine = load_swapper(swapper)
-    if size not in engine.sizes:
-        raise ValueError(f"{swapper} works at {', '.join(map(str, engine.sizes))} px, not at {size}")
-    identity = identity.to(models.device)
+    size = size or source.swapper.sizes[-1]
+    if size not in source.swapper.sizes:
+        raise ValueError(f"this swapper works at {', '.join(map(str, source.swapper.sizes))} px, not at {size}")
     results: list[Swapped] = []
     for index in range(images.shape[0]):
         image = _finite(images[index : index + 1].to(models.device))
         faces, skipped = _choose(image, models, order, indices, reference, threshold, detection)
         area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
-        result = _swap_one(image, faces, identity, models, engine, size, strength, area)
+        result = _swap_one(image, faces, source, models, size, strength, area, restoration)
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
         faces = replace(result.faces, frame=torch.full_like(result.faces.frame, index))
@@ -167,23 +197,38 @@ def _choose(
 def _swap_one(
     image: Tensor,
     faces: FaceSet,
-    identity: Identity,
+    source: Source,
     models: Models,
-    engine: Swapper,
     size: int,
     strength: float,
     limit: Tensor | None,
+    restoration: Restoration | None,
 ) -> Swapped:
     if not len(faces):
         none = faces.score.new_zeros(0)
         return Swapped(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
-    crops = swap_crops(align(image, faces, engine.template, size), identity, engine, strength)
+    template = source.swapper.template
+    crops = align(image, faces, template, size)
+    crops = swap_crops(crops, source.person, source.swapper, strength)
     if limit is not None:
         allowed = geometry.warp(limit, crops.matrix, crops.size, frame=crops.frame)
         crops = replace(crops, mask=crops.mask * allowed)
-    result = paste(image, crops)
+    if restoration and restoration.restorer.template == template:
+        crops = restoration(crops)
+    result, touched = paste(image, crops), paste_mask(image, crops)
+    if restoration and restoration.restorer.template != template:
+        result = _restored(result, faces, restoration, touched)
     after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
-    return Swapped(result, paste_mask(image, crops), faces, [], after @ identity.mean, (after * before).sum(-1))
+    likeness = after @ source.identity.mean
+    return Swapped(result, touched, faces, [], likeness, (after * before).sum(-1))
+
+
+def _restored(image: Tensor, faces: FaceSet, restoration: Restoration, touched: Tensor) -> Tensor:
+    """A picture with its swapped faces cut out once more, in the restorer's alignment, and laid back clearer."""
+    restorer = restoration.restorer
+    crops = align(image, faces, restorer.template, restorer.size)
+    mask = geometry.warp(touched, crops.matrix, crops.size, frame=crops.frame)
+    return paste(image, restoration(replace(crops, mask=mask)))
 
 
 def _join(results: list[Swapped], images: Tensor) -> Swapped:

@@ -1,41 +1,42 @@
-"""Swapping: crops and an identity in, crops with that identity out."""
+"""Swapping: crops and a person in, crops with that person's face out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import nn
 
 from .types import Crops, Identity, join
-from .warp_swapper import WarpSwapper
+
+_CHUNK = 8  # faces that are worked on at once: memory does not grow with the crowd
 
 
 class Swapper(Protocol):
-    """Anything that puts an identity onto crops of its template."""
+    """Anything that puts a person onto crops of its template."""
 
     @property
     def template(self) -> str: ...  # the alignment it works in
 
     @property
-    def sizes(self) -> tuple[int, ...]: ...  # crop sides it accepts, pixels
+    def sizes(self) -> tuple[int, ...]: ...  # crop sides it accepts, pixels, the best last
 
-    def __call__(self, crops: Crops, identity: Identity) -> Crops: ...
+    @property
+    def networks(self) -> tuple[nn.Module, ...]: ...  # what a host may move between devices
 
+    def encode(self, identity: Identity) -> Any:
+        """Whatever depends on the person alone, computed once."""
+        ...
 
-_CHUNK = 8  # faces that are worked on at once: memory does not grow with the crowd
-
-SWAPPERS: dict[str, Callable[[], Swapper]] = {"warp": WarpSwapper}
-
-
-def load_swapper(name: str) -> Swapper:
-    """The swapper of that name."""
-    if name not in SWAPPERS:
-        raise ValueError(f"no swapper {name!r}; there are {', '.join(SWAPPERS)}")
-    return SWAPPERS[name]()
+    def __call__(self, crops: Crops, person: Any, strength: float, /) -> Crops:
+        """Crops with the face of an encoded person, their mask saying where; strength 0..1, less keeps more of the
+        target."""
+        ...
 
 
-def swap(crops: Crops, identity: Identity, swapper: Swapper, strength: float = 1.0) -> Crops:
-    """Every crop with the identity's face, its mask saying where; strength 0..1 fades the swap in over the target."""
+def swap(crops: Crops, person: Any, swapper: Swapper, strength: float = 1.0) -> Crops:
+    """Every crop with the face of the person, as encoded by this swapper; its mask says where. Strength 0 changes
+    nothing."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it must be between 0 and 1")
     if not len(crops) or strength == 0:
@@ -43,5 +44,4 @@ def swap(crops: Crops, identity: Identity, swapper: Swapper, strength: float = 1
     if crops.size not in swapper.sizes:
         raise ValueError(f"crops are {crops.size} px; this swapper takes {' or '.join(map(str, swapper.sizes))}")
     starts = range(0, len(crops), _CHUNK)
-    swapped = join([swapper(crops[start : start + _CHUNK], identity) for start in starts])
-    return swapped if strength == 1 else replace(swapped, mask=swapped.mask * strength)
+    return join([swapper(crops[start : start + _CHUNK], person, strength) for start in starts])

@@ -98,12 +98,18 @@ class Identity:
     them again."""
 
     crops: Crops  # R reference faces in the ffhq_512 template
-    embedding: Tensor  # (R, E) unit rows, from the bundled encoder
+    embedding: Tensor  # (R, E) unit rows, from the encoder that tells faces apart
+    weight: Tensor  # (R,) how much each reference counts, not negative
 
     def to(self, device: torch.device | str) -> Identity:
-        return Identity(self.crops.to(device), self.embedding.to(device))
+        return Identity(self.crops.to(device), self.embedding.to(device), self.weight.to(device))
 
     @property
     def mean(self) -> Tensor:
         """The person's embedding, (E,): the references averaged on the sphere."""
-        return torch.nn.functional.normalize(self.embedding.mean(0), dim=0)
+        return self.average(self.embedding)
+
+    def average(self, rows: Tensor) -> Tensor:
+        """One unit vector from a vector of each reference, (R, Z) -> (Z,): weighted mean of the directions."""
+        unit = torch.nn.functional.normalize(rows, dim=-1)
+        return torch.nn.functional.normalize(self.weight.to(unit) @ unit, dim=0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import colour, dense, mask, mesh
 from .geometry import pixel_grid, sample
@@ -29,8 +29,15 @@ class WarpSwapper:
     template: str = "ffhq_512"
     sizes: tuple[int, ...] = (256, 512)
 
-    def __call__(self, crops: Crops, identity: Identity) -> Crops:
-        """The crops with the identity's face; their mask says where. Batched over F faces and sizes S."""
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return ()
+
+    def encode(self, identity: Identity) -> Identity:
+        return identity
+
+    def __call__(self, crops: Crops, identity: Identity, strength: float = 1.0) -> Crops:
+        """The crops with the identity's face; their mask says where, and fades with the strength."""
         if not len(crops):
             return crops
         size = crops.size
@@ -52,7 +59,7 @@ class WarpSwapper:
         cover = colour.gaussian_blur(cover * (1 - kept), 0.008 * size)
         blended = colour.laplacian_blend(lit, crops.pixels, cover, levels=5 if size >= 512 else 4)
         reach = mask.feather(mask.grow(cover.gt(0.02).to(cover), 0.02 * size), 0.03 * size)
-        return replace(crops, pixels=blended.clamp(0, 1), mask=crops.mask * reach)
+        return replace(crops, pixels=blended.clamp(0, 1), mask=crops.mask * reach * strength)
 
     def lay(self, source: Tensor, source_mesh: Tensor, shaped: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """The source's texture on the shaped mesh, mirrored where it is hidden, and how much of it is hair."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.utils
+import folder_paths
 import torch
 import torch.nn.functional as nnf
 from comfy_api.latest import io
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..cscs_core import pipeline
+from ..cscs_core.store import Store, default_store
+from ..cscs_core.swap import Swapper
+from ..cscs_core.swappers import available, load_swapper
+
+_NEIGHBOURS = ("insightface", "reactor", "reswapper", "hyperswap", "facefusion")  # folders of other packs in models/
 
 Faces = io.Custom("CSCS_FACES")  # a FaceSet; its frame column counts the images of the batch
 Identity = io.Custom("CSCS_IDENTITY")  # an Identity
@@ -65,19 +72,60 @@ def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
 def _bundled() -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
     """The bundled networks and the host's handles to them; 20 MB that stay in memory once used."""
     models = pipeline.load_models("cpu")
+    return models, _handles(models.networks)
+
+
+def _handles(networks: Sequence[nn.Module]) -> list[comfy.model_patcher.ModelPatcher]:
     # Looked up late: the host swaps the class at start. CoreModelPatcher came with ComfyUI 0.11.
     handle = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     device, rest = mm.get_torch_device(), mm.unet_offload_device()
-    networks = (models.detector, models.landmarks, models.encoder)
-    return models, [handle(net, load_device=device, offload_device=rest) for net in networks]
+    return [handle(net, load_device=device, offload_device=rest) for net in networks]
+
+
+def add_model_folder() -> None:
+    """models/cscs becomes a folder of the host's, beside those that extra_model_paths.yaml names."""
+    folder_paths.add_model_folder_path("cscs", str(Path(folder_paths.models_dir) / "cscs"), is_default=True)
+
+
+def store() -> Store:
+    """Where model files are: the host's models/cscs first, then wherever else people keep such files."""
+    first, *others = (Path(folder) for folder in folder_paths.get_folder_paths("cscs"))
+    models = Path(folder_paths.models_dir)
+    neighbours = (models / name for name in _NEIGHBOURS)
+    folders = (*others, default_store().home, *neighbours)  # what `cscs fetch` got is found too
+    return Store(first, tuple(folder for folder in folders if folder.is_dir()))
+
+
+def swappers() -> list[str]:
+    """The swappers whose files are there."""
+    return available(store())
+
+
+@functools.lru_cache(maxsize=1)
+def _swapper(name: str) -> tuple[Swapper, list[comfy.model_patcher.ModelPatcher]]:
+    """The swapper used last and the host's handles to its networks."""
+    swapper = load_swapper(name, store(), "cpu")
+    return swapper, _handles(swapper.networks)
 
 
 def models(image: Tensor) -> pipeline.Models:
     """The bundled networks, ready on the device that computes, with room there for one frame of the IMAGE."""
     loaded, handles = _bundled()
+    _ready(handles, image)
+    return loaded
+
+
+def models_and_swapper(image: Tensor, name: str) -> tuple[pipeline.Models, Swapper]:
+    """The bundled networks and a swapper, ready together: loaded one by one, the second might push out the first."""
+    loaded, handles = _bundled()
+    swapper, more = _swapper(name)
+    _ready(handles + more, image, 2**30 if more else 0)  # eight faces at 256 px take a gigabyte
+    return loaded, swapper
+
+
+def _ready(handles: list[comfy.model_patcher.ModelPatcher], image: Tensor, more: int = 0) -> None:
     frame = image.shape[-3] * image.shape[-2] * 3 * 4  # bytes
     # Two dozen frames for the detector's first maps and the paste, 256 MiB for the crops of a crowd.
-    mm.load_models_gpu(handles, memory_required=24 * frame + 2**28, force_full_load=True)
+    mm.load_models_gpu(handles, memory_required=24 * frame + 2**28 + more, force_full_load=True)
     for handle in handles:
         handle.model.to(handle.load_device)  # --novram leaves plain layers behind even with force_full_load
-    return loaded

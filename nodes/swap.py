@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..cscs_core import pipeline
 from ..cscs_core.select import ORDERS
-from ..cscs_core.swap import SWAPPERS
+from ..cscs_core.swappers import DEFAULT
 from ..cscs_core.types import Identity
 from . import host
 from . import identity as person
@@ -38,10 +38,11 @@ class FaceSwap(io.ComfyNode):
                 io.Image.Input("target", tooltip="The picture or video frames whose faces are replaced."),
                 io.Combo.Input(
                     "swapper",
-                    options=list(SWAPPERS),
-                    default="warp",
+                    options=host.swappers(),
+                    default=DEFAULT,
                     tooltip="How the face is made. warp bends the source photo onto the target's expression: quick "
-                    "and sharp, best when both look roughly the same way.",
+                    "and sharp, best when both look roughly the same way. cscs is the published network, for academic "
+                    "use only; it and other networks are listed once their files are in models/cscs.",
                 ),
                 io.Combo.Input(
                     "faces_order",
@@ -81,7 +82,8 @@ class FaceSwap(io.ComfyNode):
                     options=["256", "512"],
                     default="512",
                     tooltip="Pixels along a side of the face that is worked on. 512 for close-ups; 256 is about four "
-                    "times quicker and enough where faces are smaller than about 200 pixels.",
+                    "times quicker and enough where faces are smaller than about 200 pixels. A swapper that knows one "
+                    "size takes that.",
                 ),
                 io.Float.Input(
                     "detection_threshold",
@@ -157,11 +159,13 @@ class FaceSwap(io.ComfyNode):
         reference: Tensor | None = None,
     ) -> io.NodeOutput:
         indices = numbers(faces_index)
-        models = host.models(target)
+        models, engine = host.models_and_swapper(target, swapper)
         if identity is None:
             if source is None:
                 raise ValueError("Face Swap needs a person to put in: connect source (a photo) or identity")
             identity = person.read(source, models, "source", detection=detection_threshold)
+        source_person = pipeline.encoded(identity, engine, models)
+        size = max((side for side in engine.sizes if side <= int(resolution)), default=min(engine.sizes))
         known = None
         if reference is not None:
             known = person.read(reference, models, "reference", detection=detection_threshold)
@@ -170,10 +174,9 @@ class FaceSwap(io.ComfyNode):
             limit = host.limit(mask, index, frame)
             done = pipeline.swap_faces(
                 frame,
-                identity,
+                source_person,
                 models,
-                swapper=swapper,
-                size=int(resolution),
+                size=size,
                 order=faces_order,
                 indices=indices,
                 reference=known,

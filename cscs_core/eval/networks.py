@@ -19,7 +19,7 @@ from torch import Generator
 from .. import draw, geometry, images, mesh
 from ..boxes import iou
 from ..detect import detect
-from ..identity import embed, encode
+from ..identity import encode
 from ..locate import locate
 from ..pipeline import Models, find, load_models
 from ..train import augment, scenes
@@ -99,13 +99,13 @@ def identity(data: Path, models: Models) -> dict[str, float]:
             people = load_people(data, split, folders)
             crops = aligned(people, torch.arange(len(people)))
             views[split] = [view(crops, Generator().manual_seed(seed)) for seed in (1, 2)]
-        own = {split: [embed(seen, models.encoder) for seen in pair] for split, pair in views.items()}
+        own = {split: [models.encoder(seen) for seen in pair] for split, pair in views.items()}
         _, threshold = verification(own["validation"][0], own["validation"][1])
         result[f"verification{name}"], _ = verification(own["test"][0], own["test"][1], threshold)
         result[f"threshold{name}"] = threshold
         first, second = (teacher(seen) for seen in views["test"])
         result[f"teacher_verification{name}"], _ = verification(first, second)
-        embedding = embed(crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN], models.encoder)
+        embedding = models.encoder(crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN])
         result[f"agreement{name}"] = float((embedding * people.embedding).sum(-1).mean())
         result[f"people{name}"] = float(len(people))
     table = np.load(data / "london.npz")

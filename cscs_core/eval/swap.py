@@ -17,8 +17,9 @@ from torch import Generator, Tensor
 from .. import geometry, images
 from ..locate import locate
 from ..mesh import five
-from ..pipeline import identity_from, load_models, swap_faces
-from ..swap import SWAPPERS
+from ..pipeline import encoded, identity_from, load_models, swap_faces
+from ..store import default_store
+from ..swappers import DEFAULT, SWAPPERS, load_swapper
 from ..train.landmarks import error
 from ..train.people import load_people
 
@@ -38,12 +39,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--split", default="test", choices=("test", "validation"))
-    parser.add_argument("--swapper", default="warp", choices=tuple(SWAPPERS))
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--swapper", default=DEFAULT, choices=SWAPPERS)
+    parser.add_argument("--size", type=int)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     recogniser = torch.jit.load(arguments.data / "teachers" / "recogniser_b.pt")
     models = load_models()
+    swapper = load_swapper(arguments.swapper, default_store())
+    size = arguments.size or swapper.sizes[-1]
     people = load_people(arguments.data, arguments.split, ("omi", "fake"))
     generator = Generator().manual_seed(5)
     sources, targets = (torch.randperm(len(people), generator=generator)[: arguments.pairs] for _ in range(2))
@@ -52,9 +55,8 @@ def main() -> None:
         results = []
         for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
             person = identity_from([pixels[source : source + 1]], models)
-            done = swap_faces(
-                pixels[target : target + 1], person, models, swapper=arguments.swapper, size=arguments.size, indices=[0]
-            )
+            picture = pixels[target : target + 1]
+            done = swap_faces(picture, encoded(person, swapper, models), models, size=size, indices=[0])
             results.append(done.images)
         swapped = torch.cat(results)
         result = embed(recogniser, swapped, people.mesh[targets])
@@ -68,7 +70,7 @@ def main() -> None:
     report = {
         "pairs": len(sources),
         "people": len(people),
-        "size": arguments.size,
+        "size": size,
         "cos_source": float(to_source.mean()),
         "cos_target": float(to_target.mean()),
         "cos_source_target": float((source * target).sum(-1).mean()),

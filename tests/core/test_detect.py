@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cscs_core import detect
+from cscs_core.detect import LiteDetector
 from cscs_core.models import FaceDetector
 
 
@@ -22,7 +23,7 @@ class Everywhere(nn.Module):
 def test_faces_everywhere_are_cut_to_the_surest(monkeypatch: pytest.MonkeyPatch):
     # All pairs are compared: at threshold 0 every place of a large picture asked for 14 GB.
     monkeypatch.setattr(detect, "_MOST", 30)
-    _, _, _, score = detect.propose(torch.zeros(1, 3, 64, 64), cast(FaceDetector, Everywhere()), 0.0, 0.4)
+    _, _, _, score = LiteDetector(cast(FaceDetector, Everywhere()))(torch.zeros(1, 3, 64, 64), 0.0)
     assert 10 <= len(score) <= 30
     assert score.min() >= torch.tensor(189 / 200).sigmoid()
 

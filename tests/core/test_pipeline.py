@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from cscs_core import mesh, pipeline
+from cscs_core.detect import LiteDetector
+from cscs_core.identity import LiteEncoder
 from cscs_core.models import FaceDetector, FaceMesh, IdentityEncoder
-from cscs_core.pipeline import Models, NoFace, identity_from, swap_faces
-from cscs_core.types import FaceSet, Identity
+from cscs_core.pipeline import Models, NoFace, Source, encoded, identity_from, swap_faces
+from cscs_core.restore import Restoration
+from cscs_core.types import FaceSet
+from cscs_core.warp_swapper import WarpSwapper
 
 SIDE = 64  # px, of a stand-in face
 
@@ -42,12 +46,12 @@ def picture(*bright: tuple[int, int], seed: int = 0, size: tuple[int, int] = (12
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr(pipeline, "detect", bright_squares)
     torch.manual_seed(0)
-    return Models(FaceDetector().eval(), FaceMesh().eval(), IdentityEncoder().eval())
+    return Models(LiteDetector(FaceDetector().eval()), FaceMesh().eval(), LiteEncoder(IdentityEncoder().eval()))
 
 
 @pytest.fixture
-def person(models: Models) -> Identity:
-    return identity_from([picture((0, 0), seed=1)], models)
+def person(models: Models) -> Source:
+    return encoded(identity_from([picture((0, 0), seed=1)], models), WarpSwapper(), models)
 
 
 def touched(before: Tensor, after: Tensor) -> set[tuple[int, int]]:
@@ -56,7 +60,7 @@ def touched(before: Tensor, after: Tensor) -> set[tuple[int, int]]:
     return {(row, column) for row, column in differs.nonzero().tolist()}
 
 
-def test_every_face_changes_and_nothing_else(models: Models, person: Identity):
+def test_every_face_changes_and_nothing_else(models: Models, person: Source):
     image = picture((0, 1), (1, 2))
     done = swap_faces(image, person, models, size=256)
     assert touched(image, done.images) == {(0, 1), (1, 2)} and len(done.faces) == 2 and done.skipped == []
@@ -64,25 +68,25 @@ def test_every_face_changes_and_nothing_else(models: Models, person: Identity):
     assert done.similarity_to_source.shape == done.similarity_to_target.shape == (2,)
 
 
-def test_the_input_is_not_modified(models: Models, person: Identity):
+def test_the_input_is_not_modified(models: Models, person: Source):
     image = picture((0, 1))
     kept = image.clone()
     swap_faces(image, person, models, size=256)
     assert torch.equal(image, kept)
 
 
-def test_a_picture_without_a_face_comes_back_bit_for_bit(models: Models, person: Identity):
+def test_a_picture_without_a_face_comes_back_bit_for_bit(models: Models, person: Source):
     image = picture()
     done = swap_faces(image, person, models, size=256)
     assert torch.equal(done.images, image) and done.skipped == ["no face found"] and not done.mask.any()
 
 
-def test_a_batch_of_nothing_is_nothing(models: Models, person: Identity):
+def test_a_batch_of_nothing_is_nothing(models: Models, person: Source):
     done = swap_faces(torch.zeros(0, 3, 10, 20), person, models, size=256)
     assert done.images.shape == (0, 3, 10, 20) and done.mask.shape == (0, 1, 10, 20) and len(done.faces) == 0
 
 
-def test_a_batch_is_its_pictures_one_by_one(models: Models, person: Identity):
+def test_a_batch_is_its_pictures_one_by_one(models: Models, person: Source):
     frames = [picture((0, 0)), picture(), picture((0, 1), (1, 0), seed=2)]
     whole = swap_faces(torch.cat(frames), person, models, size=256)
     alone = [swap_faces(frame, person, models, size=256) for frame in frames]
@@ -90,13 +94,13 @@ def test_a_batch_is_its_pictures_one_by_one(models: Models, person: Identity):
     assert whole.faces.frame.tolist() == [0, 2, 2] and whole.skipped == ["picture 1: no face found"]
 
 
-def test_a_black_limit_changes_nothing_bit_for_bit(models: Models, person: Identity):
+def test_a_black_limit_changes_nothing_bit_for_bit(models: Models, person: Source):
     image = picture((0, 1))
     done = swap_faces(image, person, models, size=256, limit=torch.zeros(1, 1, 128, 192))
     assert torch.equal(done.images, image)
 
 
-def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Identity):
+def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Source):
     image = picture((0, 1))
     assert torch.equal(swap_faces(image, person, models, size=256, strength=0.0).images, image)
 
@@ -106,19 +110,19 @@ def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Ident
     [([0], {(0, 0)}), ([-1], {(1, 2)}), ([1, 0], {(0, 0), (0, 1)}), ([], set()), ([0, 0], {(0, 0)})],
 )
 def test_numbers_count_in_the_order_given(
-    models: Models, person: Identity, indices: list[int], tiles: set[tuple[int, int]]
+    models: Models, person: Source, indices: list[int], tiles: set[tuple[int, int]]
 ):
     image = picture((1, 2), (0, 1), (0, 0))
     done = swap_faces(image, person, models, size=256, order="left-right", indices=indices)
     assert touched(image, done.images) == tiles and done.skipped == []
 
 
-def test_a_number_that_is_not_there_is_said(models: Models, person: Identity):
+def test_a_number_that_is_not_there_is_said(models: Models, person: Source):
     done = swap_faces(picture((0, 0)), person, models, size=256, indices=[0, 3])
     assert len(done.faces) == 1 and done.skipped == ["there is no face 3: 1 found, counted from 0"]
 
 
-def test_a_reference_keeps_only_its_person(models: Models, person: Identity):
+def test_a_reference_keeps_only_its_person(models: Models, person: Source):
     image = picture((0, 0), (1, 1))
     image[..., 64:, 64:128] = image[..., 64:, 64:128].flip(1) * torch.tensor([1.0, 0.2, 0.6]).view(3, 1, 1) + 0.3
     known = identity_from([picture((0, 0))], models)
@@ -127,13 +131,13 @@ def test_a_reference_keeps_only_its_person(models: Models, person: Identity):
     assert len(done.skipped) == 1 and "to the reference is below" in done.skipped[0]
 
 
-def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: Identity):
+def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: Source):
     image = picture((0, 1))
     image[0, :, 20:30, 90:100] = float("nan")
     assert swap_faces(image, person, models, size=256).images.isfinite().all()
 
 
-def test_progress_counts_pictures_and_may_stop_the_work(models: Models, person: Identity):
+def test_progress_counts_pictures_and_may_stop_the_work(models: Models, person: Source):
     seen: list[tuple[int, int]] = []
 
     def stop_at_two(done: int, of: int) -> None:
@@ -160,17 +164,18 @@ def test_photos_of_any_size_make_one_person(models: Models):
     assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-6)
 
 
-def test_unknown_swappers_and_sizes_are_said(models: Models, person: Identity):
-    with pytest.raises(ValueError, match="no swapper 'magic'; there are"):
-        swap_faces(picture(), person, models, swapper="magic")
+def test_a_size_that_the_swapper_does_not_take_is_said(models: Models, person: Source):
     with pytest.raises(ValueError, match="not at 100"):
         swap_faces(picture(), person, models, size=100)
 
 
-def test_results_come_back_to_the_device_of_the_pictures(models: Models, person: Identity):
+def test_results_come_back_to_the_device_of_the_pictures(models: Models, person: Source):
     if not torch.cuda.is_available():
         pytest.skip("needs a second device")
-    there = replace(models, **{name: getattr(models, name).cuda() for name in ("detector", "landmarks", "encoder")})
+    there = replace(models, landmarks=models.landmarks.cuda())
+    for network in there.networks:
+        network.cuda()
+    person = encoded(person.identity, person.swapper, there)
     done = swap_faces(picture((0, 1)), person, there, size=256)
     assert done.images.device.type == done.faces.box.device.type == "cpu"
 
@@ -181,7 +186,7 @@ def test_nan_in_a_source_photo_does_not_spoil_the_swap(models: Models):
     assert identity_from([photo], models).crops.pixels.isfinite().all()
 
 
-def test_infinite_pixels_become_white_and_black(models: Models, person: Identity):
+def test_infinite_pixels_become_white_and_black(models: Models, person: Source):
     image = picture()
     image[0, 0, 5, 5], image[0, 0, 6, 6] = float("inf"), float("-inf")
     done = swap_faces(image, person, models).images
@@ -193,6 +198,36 @@ def test_nobody_is_on_no_photos(models: Models):
         identity_from([], models)
 
 
-def test_whole_numbers_are_no_picture(models: Models, person: Identity):
+def test_whole_numbers_are_no_picture(models: Models, person: Source):
     with pytest.raises(ValueError, match="floating-point"):
         swap_faces((picture((0, 1)) * 255).byte(), person, models, size=256)
+
+
+class Brighten:
+    """A restorer that makes every pixel white, and keeps what it was given."""
+
+    size = 128
+
+    def __init__(self, template: str):
+        self.template, self.seen = template, []
+
+    def __call__(self, pixels: Tensor, weight: float) -> Tensor:
+        self.seen.append(pixels)
+        return torch.ones_like(pixels)
+
+
+def test_swapped_faces_are_restored_on_the_same_crop(models: Models, person: Source):
+    image, restorer = picture((0, 1)), Brighten("ffhq_512")
+    done = swap_faces(image, person, models, size=256, restoration=Restoration(restorer, blend=1.0))
+    assert restorer.seen[0].shape == (1, 3, 128, 128) and done.mask.max() == 1
+    torch.testing.assert_close(done.images, torch.lerp(image, torch.ones(()), done.mask))
+
+
+def test_a_restorer_of_another_alignment_gets_crops_of_its_own(models: Models, person: Source):
+    image, restorer = picture((0, 1)), Brighten("arcface_112_v2")
+    plain = swap_faces(image, person, models, size=256)
+    done = swap_faces(image, person, models, size=256, restoration=Restoration(restorer, blend=1.0))
+    assert torch.equal(done.mask, plain.mask)
+    inside, outside = (part.expand_as(image) for part in (plain.mask > 0.99, plain.mask == 0))
+    assert done.images[inside].mean() > 0.98
+    assert ((done.images - image)[outside].abs() > 0).float().mean() < 0.01  # the second cut blends at the rim

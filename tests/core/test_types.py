@@ -43,7 +43,7 @@ def test_values_are_frozen(faces):
 def test_the_mean_of_an_identity_is_a_unit_vector_between_its_references():
     empty = torch.zeros(2)
     crops = Crops(empty, empty, empty, empty, empty, empty)
-    mean = Identity(crops, torch.eye(2)).mean
+    mean = Identity(crops, torch.eye(2), torch.ones(2)).mean
     torch.testing.assert_close(mean, torch.full((2,), 0.5**0.5))
 
 

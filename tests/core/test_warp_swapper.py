@@ -63,7 +63,8 @@ def crops(face: Tensor, pixels: Tensor) -> Crops:
 
 
 def person(face: Tensor, pixels: Tensor) -> Identity:
-    return Identity(crops(face, pixels), torch.nn.functional.normalize(torch.ones(len(face), 8), dim=-1))
+    embedding = torch.nn.functional.normalize(torch.ones(len(face), 8), dim=-1)
+    return Identity(crops(face, pixels), embedding, torch.ones(len(face)))
 
 
 def background(seed: int = 5) -> Tensor:
@@ -82,7 +83,7 @@ SWAPPER = WarpSwapper()
 
 def test_a_face_swapped_with_itself_changes_little():
     one = crops(points(), portrait(points()))
-    done = SWAPPER(one, Identity(one, torch.ones(1, 8)))
+    done = SWAPPER(one, Identity(one, torch.ones(1, 8), torch.ones(1)))
     inside = mask.hull(one.mesh, SIZE).expand(1, 3, -1, -1) > 0.5
     apart = (done.pixels - one.pixels).abs()
     assert apart[inside].mean() < 0.004
@@ -185,7 +186,7 @@ def test_a_photo_of_another_size_is_the_same_person():
     source = crops(points(), colour.gaussian_blur(portrait(points(), seed=4), 2))
     double = torch.nn.functional.interpolate(source.pixels, scale_factor=2.0, mode="bilinear")
     large = replace(source, pixels=double, mesh=source.mesh * 2 + 0.5)
-    small, big = (SWAPPER(target, Identity(one, torch.ones(1, 8))).pixels for one in (source, large))
+    small, big = (SWAPPER(target, Identity(one, torch.ones(1, 8), torch.ones(1))).pixels for one in (source, large))
     assert (small - big).abs().mean() < 0.002
 
 

@@ -51,9 +51,12 @@ def host(pack: Pack) -> Iterator[Any]:
     """The host's state, as new."""
     management: Any = importlib.import_module("comfy.model_management")
     management.state = management.State()
-    pack.module("nodes.host")._bundled.cache_clear()
+    caches = [getattr(pack.module("nodes.host"), name) for name in ("_bundled", "_swapper")]
+    for cache in caches:
+        cache.cache_clear()
     yield management.state
-    pack.module("nodes.host")._bundled.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @dataclass
@@ -98,19 +101,19 @@ def core(pack: Pack, host: Any, monkeypatch: pytest.MonkeyPatch) -> Stub:
             torch.zeros(count, 468, 2),
             torch.arange(count),
         )
-        return types.Identity(crops, torch.eye(128)[:count])
+        return types.Identity(crops, torch.eye(128)[:count], torch.ones(count))
 
-    def swap_faces(images: Tensor, identity: Any, models: Any, **options: Any) -> Any:
+    def swap_faces(images: Tensor, source: Any, models: Any, **options: Any) -> Any:
         stub.seen.append(images)
-        stub.options = {"identity": identity, **options}
+        stub.options = {"source": source, **options}
         faces = some(stub.faces)
         changed = torch.ones_like(images[:, :1]) * bool(stub.faces)
         ones = torch.ones(len(faces))
         skipped = [] if stub.faces else ["no face found"]
         return pipeline.Swapped(torch.maximum(images, changed), changed, faces, skipped, ones * 0.5, ones * 0.2)
 
-    networks = {name: nn.Linear(1, 1) for name in ("detector", "landmarks", "encoder")}
-    monkeypatch.setattr(pipeline, "load_models", lambda device="cpu": SimpleNamespace(**networks))
+    loaded = SimpleNamespace(networks=tuple(nn.Linear(1, 1) for _ in range(3)), device=torch.device("cpu"))
+    monkeypatch.setattr(pipeline, "load_models", lambda device="cpu": loaded)
     monkeypatch.setattr(pipeline, "find", find)
     monkeypatch.setattr(pipeline, "identity_from", identity_from)
     monkeypatch.setattr(pipeline, "swap_faces", swap_faces)

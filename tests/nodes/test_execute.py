@@ -102,9 +102,9 @@ def test_an_empty_batch_is_no_person(identify: Any) -> None:
 def test_frames_reach_the_core_one_at_a_time_with_the_settings(swap: Any, core: Any) -> None:
     image, mask, report = swap(pictures(3), source=pictures(), faces_index="0, 2", strength=0.5)
     assert [tuple(frame.shape) for frame in core.seen] == [(1, 3, 32, 48)] * 3
-    assert core.options.pop("identity").embedding.shape == (1, 128)
+    source = core.options.pop("source")
+    assert source.identity.embedding.shape == (1, 128) and source.swapper.sizes == (256, 512)
     assert core.options == {
-        "swapper": "warp",
         "size": 256,
         "order": "large-small",
         "indices": [0, 2],
@@ -133,7 +133,7 @@ def test_identity_takes_the_place_of_source(swap: Any, core: Any, identify: Any)
     identity, _ = identify(pictures())
     core.photos.clear()
     swap(pictures(), identity=identity, source=pictures())
-    assert core.options["identity"] is identity
+    assert torch.equal(core.options["source"].identity.embedding, identity.embedding)
     assert core.photos == []
 
 
@@ -233,7 +233,7 @@ def test_networks_go_through_the_hosts_memory_manager_whole(swap: Any, host: Any
     patcher = importlib.import_module("comfy.model_patcher").CoreModelPatcher
     first, second = host.loads
     assert [type(handle) for handle in first["models"]] == [patcher] * 3
-    assert first["models"] is second["models"]
+    assert all(one is other for one, other in zip(first["models"], second["models"], strict=True))
     assert first["force_full_load"] and first["memory_required"] > 0
 
 
