@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import mask
 from .align import QUAD, realign, resize
 from .models import AEIIdentity, FusedAEINet, IdAdapter, IResNet
-from .types import Crops, Identity
+from .types import Crops, Identity, join
 
 SIZE = 256  # px, side of the generator's pictures
 _FACE = 112  # px, side of the encoders' pictures
@@ -54,7 +54,10 @@ class CSCSSwapper:
         return CSCSPerson(z, self.generator.prepare(z))
 
     def __call__(self, crops: Crops, person: CSCSPerson, strength: float = 1.0) -> Crops:
-        """The crops with the person's face. Less strength turns the target's own z towards the person's."""
+        """The crops with the person's face. With less strength z turns from the person's towards the target's own."""
+        if crops.pixels.device.type == "cpu" and len(crops) > 1:
+            # Measured: four at once take a quarter longer for each than one alone, whose maps stay in the cache.
+            return join([self(crops[row : row + 1], person, strength) for row in range(len(crops))])
         prepared = person.prepared
         if strength < 1:
             own = self.joined(*(nnf.normalize(part, dim=-1) for part in self.parts(crops.pixels)))
