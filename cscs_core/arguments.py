@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     swap = commands.add_parser("swap", parents=[finding], help="put the source's face into the targets")
     path = {"type": Path, "required": True, "metavar": "PATH"}
     swap.add_argument("--source", nargs="+", **path, help="photos of ONE person, or a folder of them")
+    swap.add_argument("--weights", type=float, nargs="+", metavar="W", help="how much each source photo counts")
     swap.add_argument("--target", nargs="+", **path, help="the pictures to change, or a folder of them")
     swap.add_argument("--output", **path, help="a file for one target, a folder for several")
     swap.add_argument("--swapper", choices=SWAPPERS, default=DEFAULT)

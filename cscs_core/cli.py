@@ -70,6 +70,10 @@ def run_detect(options: argparse.Namespace) -> int:
 def run_swap(options: argparse.Namespace) -> int:
     sources, targets = pictures(options.source), pictures(options.target)
     references = pictures(options.reference or [])
+    if options.weights and (
+        len(options.weights) != len(sources) or min(options.weights) < 0 or not sum(options.weights) > 0
+    ):
+        raise BadInput(f"--weights: {len(sources)} numbers are needed, one for each source photo, above 0 at least one")
     several = len(options.target) > 1 or options.target[0].is_dir()
     written = outputs(targets, options.output, several)
     for path in written:
@@ -84,7 +88,7 @@ def run_swap(options: argparse.Namespace) -> int:
     if options.restore:
         restoration = Restoration(load_restorer(options.restore, device), options.restore_blend, options.restore_weight)
     models = load_models(device)
-    source = encoded(_identity(sources, models, "source", options.detection), swapper, models)
+    source = encoded(_identity(sources, models, "source", options.detection, options.weights), swapper, models)
     reference = _identity(references, models, "reference", options.detection) if references else None
     entries, faces = [], []
     for target, output in tracked(list(zip(targets, written, strict=True)), "swap"):
@@ -149,9 +153,11 @@ def _swap(
     return {"target": str(target), "output": str(output), "swapped": len(faces), "notes": notes}, faces
 
 
-def _identity(files: list[Path], models: Models, role: str, detection: float) -> Identity:
+def _identity(
+    files: list[Path], models: Models, role: str, detection: float, weights: list[float] | None = None
+) -> Identity:
     try:
-        return identity_from([images.read(file) for file in files], models, threshold=detection)
+        return identity_from([images.read(file) for file in files], models, threshold=detection, weights=weights)
     except NoFace as error:
         raise BadInput(f"{files[error.index]}: no face found in this {role} picture") from None
 

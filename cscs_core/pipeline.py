@@ -92,14 +92,25 @@ def find(images: Tensor, models: Models, threshold: float = 0.5) -> FaceSet:
 
 @torch.no_grad()
 def identity_from(
-    images: Sequence[Tensor], models: Models, order: str = "large-small", threshold: float = 0.5
+    images: Sequence[Tensor],
+    models: Models,
+    order: str = "large-small",
+    threshold: float = 0.5,
+    weights: Sequence[float] | None = None,
 ) -> Identity:
-    """One person from R photographs (1, 3, H, W) of any sizes: the first face of each by the order given.
+    """One person from R photographs (1, 3, H, W) of any sizes: the first face of each by the order given. `weights` say
+    how much each photograph counts, all alike if not given.
 
     Raises NoFace for a photograph without a face.
     """
     if not images:
         raise ValueError("an identity needs at least one photograph")
+    if weights is None:
+        weights = [1.0] * len(images)
+    if len(weights) != len(images):
+        raise ValueError(f"there are {len(weights)} weights for {len(images)} photographs")
+    if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        raise ValueError("the weights of photographs must not be negative, and not all of them 0")
     found = []
     for index, image in enumerate(images):
         image = _finite(image.to(models.device))
@@ -111,7 +122,7 @@ def identity_from(
     return Identity(
         join([one.crops for one in found]),
         torch.cat([one.embedding for one in found]),
-        torch.cat([one.weight for one in found]),
+        torch.tensor(weights, device=models.device),
     )
 
 

@@ -62,6 +62,14 @@ def changed(before: Path, after: Path) -> np.ndarray:
 # What goes wrong before any network is needed
 
 
+@pytest.mark.parametrize("weights", [["1", "1"], ["-1"], ["0"]])
+def test_weights_that_do_not_fit_are_said(
+    landscape: Path, tmp_path: Path, weights: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert swap(landscape, landscape, tmp_path / "out.png", "--weights", *weights) == 2
+    assert "--weights: 1 numbers are needed" in capsys.readouterr().err
+
+
 def test_bad_options_exit_with_2(tmp_path: Path, landscape: Path):
     for line in (["swap"], ["detect"], ["dance"], [], ["detect", str(landscape), "--detection", "1.5"]):
         with pytest.raises(SystemExit) as caught:

@@ -164,6 +164,17 @@ def test_photos_of_any_size_make_one_person(models: Models):
     assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-6)
 
 
+def test_photos_count_by_their_weights(models: Models):
+    photos = [picture((0, 0), seed=seed) for seed in (1, 2)]
+    one, other = (identity_from([photo], models).mean for photo in photos)
+    both = identity_from(photos, models, weights=[1, 3]).mean
+    torch.testing.assert_close(both, torch.nn.functional.normalize(one + 3 * other, dim=0), atol=1e-6, rtol=0)
+    assert torch.allclose(identity_from(photos, models, weights=[0, 2]).mean, other, atol=1e-6)
+    for weights, words in (([1.0], "1 weights for 2"), ([0.0, 0.0], "not all of them 0"), ([2.0, -1.0], "negative")):
+        with pytest.raises(ValueError, match=words):
+            identity_from(photos, models, weights=weights)
+
+
 def test_a_size_that_the_swapper_does_not_take_is_said(models: Models, person: Source):
     with pytest.raises(ValueError, match="not at 100"):
         swap_faces(picture(), person, models, size=100)
