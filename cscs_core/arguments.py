@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from . import images
+from .detectors import BUNDLED
 from .files import BadInput
 from .select import ORDERS
 from .swappers import DEFAULT, SWAPPERS
@@ -26,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     finding = argparse.ArgumentParser(add_help=False, parents=[common])
     finding.add_argument("--order", choices=ORDERS, default="large-small", help="how faces are numbered in a picture")
     finding.add_argument("--detection", type=_share, default=0.5, metavar="0..1", help="score from which it is a face")
+    finding.add_argument(
+        "--detector", default=BUNDLED, metavar="NAME", help="lite, scrfd_10g, scrfd_2.5g, or a pack such as buffalo_l"
+    )
     finding.add_argument("--json", type=Path, metavar="FILE", help="write a report")
 
     demo = commands.add_parser("demo", parents=[common], help="swap the bundled example people")

@@ -53,7 +53,7 @@ def run_demo(options: argparse.Namespace) -> int:
 def run_detect(options: argparse.Namespace) -> int:
     files = pictures(options.images)
     _check_report(options.json, files)
-    models = load_models(_device(options.device))
+    models = load_models(_device(options.device), options.detector)
     report = []
     for file in tracked(files, "detect"):
         try:
@@ -87,7 +87,7 @@ def run_swap(options: argparse.Namespace) -> int:
     restoration = None
     if options.restore:
         restoration = Restoration(load_restorer(options.restore, device), options.restore_blend, options.restore_weight)
-    models = load_models(device)
+    models = load_models(device, options.detector)
     source = encoded(_identity(sources, models, "source", options.detection, options.weights), swapper, models)
     reference = _identity(references, models, "reference", options.detection) if references else None
     entries, faces = [], []

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from . import mask
 from .align import QUAD, realign, resize
 from .models import AEIIdentity, FusedAEINet, IdAdapter, IResNet
+from .swap import mixed, reach
 from .types import Crops, Identity, join
 
 SIZE = 256  # px, side of the generator's pictures
@@ -78,17 +78,3 @@ class CSCSSwapper:
         if self.adapter.config.kind == "concat":
             return torch.cat([encoded, adapted], -1)
         return adapted if self.adapter.config.kind == "replace" else encoded + adapted
-
-
-def mixed(own: Tensor, other: Tensor, strength: float) -> Tensor:
-    """Between two identities, (N, Z), (1, Z) -> (N, Z): the direction mixed and the norm too, so that a half is as
-    strong a face as either."""
-    norm = torch.lerp(own.norm(dim=-1, keepdim=True), other.norm(dim=-1, keepdim=True), strength)
-    return nnf.normalize(torch.lerp(own, other.expand_as(own), strength), dim=-1) * norm
-
-
-def reach(crops: Crops) -> Tensor:
-    """Where a swapper that makes the whole crop may change the picture, (F, 1, S, S): the face with some room for a
-    wider one, fading out before hair and background, which the picture itself shows better."""
-    size = crops.size
-    return mask.feather(mask.grow(mask.hull(crops.mesh, size), 0.04 * size), 0.06 * size)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from .align import align
+from .align import align, realign
 from .models import IdentityEncoder
 from .types import FaceSet, Identity
 
 
 class Encoder(Protocol):
     """Anything that tells people apart by aligned crops."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def template(self) -> str: ...  # the alignment it works in
@@ -39,6 +42,7 @@ class LiteEncoder:
     """The bundled encoder: each crop and its mirror image, averaged."""
 
     network: IdentityEncoder
+    name: str = "lite"
     template: str = "arcface_112_v2"
 
     @property
@@ -70,4 +74,13 @@ def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) 
     if not len(faces):
         raise ValueError("an identity needs at least one face")
     embedding = encode(images, faces, encoder)
-    return Identity(align(images, faces, "ffhq_512", size), embedding, torch.ones_like(embedding[:, 0]))
+    weight = torch.ones_like(embedding[:, 0])
+    return Identity(align(images, faces, "ffhq_512", size), embedding, weight, encoder.name)
+
+
+def known_by(identity: Identity, encoder: Encoder) -> Identity:
+    """The person with embeddings of this encoder, made of the reference crops if another one had made them."""
+    if identity.encoder == encoder.name:
+        return identity
+    embedding = encoder(realign(identity.crops, encoder.template, encoder.size))
+    return replace(identity, embedding=embedding, encoder=encoder.name)

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from . import geometry
 from .align import align
 from .detect import Detector, LiteDetector, detect
-from .identity import Encoder, LiteEncoder, encode, identify
+from .detectors import BUNDLED, load_detector
+from .identity import Encoder, LiteEncoder, encode, identify, known_by
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
 from .paste import paste, paste_mask
 from .restore import Restoration
 from .select import like, pick
 from .select import order as ordered
+from .store import Store, default_store
 from .swap import Swapper
 from .swap import swap as swap_crops
 from .types import FaceSet, Identity, join
@@ -73,15 +75,20 @@ class Swapped:
     similarity_to_target: Tensor  # (F,) cosine of the result and the face that was there before
 
 
-def load_models(device: torch.device | str = "cpu") -> Models:
-    """The bundled networks, in evaluation mode, in the form that runs fastest."""
+def load_models(device: torch.device | str = "cpu", detector: str = BUNDLED, store: Store | None = None) -> Models:
+    """What finds faces and tells people apart, ready on the device: bundled, or the detector (and recogniser) of that
+    name in the store."""
     files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
-    detector, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
-    return Models(
-        LiteDetector(cast(FaceDetector, detector)),
+    finder, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
+    bundled = Models(
+        LiteDetector(cast(FaceDetector, finder)),
         cast(FaceMesh, landmarks),
         LiteEncoder(cast(IdentityEncoder, encoder)),
     )
+    if detector == BUNDLED:
+        return bundled
+    other, recogniser = load_detector(detector, store or default_store(), device)
+    return replace(bundled, detector=other, encoder=recogniser or bundled.encoder)
 
 
 @torch.no_grad()
@@ -123,13 +130,14 @@ def identity_from(
         join([one.crops for one in found]),
         torch.cat([one.embedding for one in found]),
         torch.tensor(weights, device=models.device),
+        models.encoder.name,
     )
 
 
 @torch.no_grad()
 def encoded(identity: Identity, swapper: Swapper, models: Models) -> Source:
     """A person made ready for a swapper: what depends on the person alone is computed here, once."""
-    identity = identity.to(models.device)
+    identity = known_by(identity.to(models.device), models.encoder)
     return Source(identity, swapper, swapper.encode(identity))
 
 
@@ -160,6 +168,8 @@ def swap_faces(
     size = size or source.swapper.sizes[-1]
     if size not in source.swapper.sizes:
         raise ValueError(f"this swapper works at {', '.join(map(str, source.swapper.sizes))} px, not at {size}")
+    if reference is not None:
+        reference = known_by(reference.to(models.device), models.encoder)
     results: list[Swapped] = []
     for index in range(images.shape[0]):
         image = _finite(images[index : index + 1].to(models.device))

@@ -62,6 +62,20 @@ def find(store: Store, spec: ModelSpec) -> Path | None:
     return next((found for folder in (store.home, *store.others) if (found := _search(store, folder, spec))), None)
 
 
+def listing(store: Store) -> dict[str, Path]:
+    """The files of all folders by name, of each name the first. One walk, nothing is read."""
+    found: dict[str, Path] = {}
+    for folder in (store.home, *store.others):
+        for path in _files(folder):
+            found.setdefault(path.name, path)
+    return found
+
+
+def to_run(files: dict[str, Path], spec: ModelSpec) -> Path | None:
+    """The file to run of a model, out of a listing: what `cscs convert` made of it, else the published one."""
+    return files.get(f"{Path(spec.file).stem}.safetensors") or files.get(Path(spec.file).name)
+
+
 def take(store: Store, spec: ModelSpec, folder: Path) -> Path:
     """The model's file out of a folder of the user's, copied to home unless the store has it already."""
     if there := find(store, spec):

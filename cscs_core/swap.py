@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Protocol
 
-from torch import nn
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
 
+from . import mask
 from .types import Crops, Identity, join
 
 _CHUNK = 8  # faces that are worked on at once: memory does not grow with the crowd
@@ -45,3 +48,17 @@ def swap(crops: Crops, person: Any, swapper: Swapper, strength: float = 1.0) -> 
         raise ValueError(f"crops are {crops.size} px; this swapper takes {' or '.join(map(str, swapper.sizes))}")
     starts = range(0, len(crops), _CHUNK)
     return join([swapper(crops[start : start + _CHUNK], person, strength) for start in starts])
+
+
+def mixed(own: Tensor, other: Tensor, strength: float) -> Tensor:
+    """Between two identities, (N, Z), (1, Z) -> (N, Z): the direction mixed and the norm too, so that a half is as
+    strong a face as either."""
+    norm = torch.lerp(own.norm(dim=-1, keepdim=True), other.norm(dim=-1, keepdim=True), strength)
+    return nnf.normalize(torch.lerp(own, other.expand_as(own), strength), dim=-1) * norm
+
+
+def reach(crops: Crops) -> Tensor:
+    """Where a swapper that makes the whole crop may change the picture, (F, 1, S, S): the face with some room for a
+    wider one, fading out before hair and background, which the picture itself shows better."""
+    size = crops.size
+    return mask.feather(mask.grow(mask.hull(crops.mesh, size), 0.04 * size), 0.06 * size)

@@ -10,19 +10,28 @@ import torch
 from .cscs_swapper import CSCSSwapper
 from .files import BadInput
 from .models import FusedAEINet, IdAdapter, IResNet, for_inference
-from .store import Store
+from .onnx_swapper import OnnxSwapper, load_onnx_swapper
+from .registry import EMBEDDINGS, MODELS, ModelSpec, SwapperSpec
+from .store import Store, listing, to_run
 from .swap import Swapper
 from .warp_swapper import WarpSwapper
 from .weights import load_model
 
 DEFAULT = "warp"
-SWAPPERS = ("warp", "cscs")
+_FILES = {name: spec for name, spec in MODELS.items() if spec.swapper and spec.swapper.embedding != "cscs"}
+SWAPPERS = (DEFAULT, "cscs", *_FILES)
 _CSCS = {"cscs_generator": "aei", "cscs_encoder": "iresnet", "cscs_adapter": "id_adapter"}  # file and architecture
 
 
 def available(store: Store) -> list[str]:
     """The swappers that can be loaded here and now."""
-    return [name for name in SWAPPERS if name != "cscs" or all(_converted(store, file) for file in _CSCS)]
+    files = listing(store)
+    cscs = ["cscs"] if all(_converted(file) in files for file in _CSCS) else []
+    return [
+        DEFAULT,
+        *cscs,
+        *(name for name, spec in _FILES.items() if all(to_run(files, part) for part in _parts(spec))),
+    ]
 
 
 def load_swapper(name: str, store: Store, device: torch.device | str = "cpu") -> Swapper:
@@ -31,14 +40,17 @@ def load_swapper(name: str, store: Store, device: torch.device | str = "cpu") ->
         return WarpSwapper()
     if name == "cscs":
         return _load_cscs(store, device)
+    if name in _FILES:
+        return _load_file(name, store, device)
     raise BadInput(f"no swapper {name!r}; there are {', '.join(SWAPPERS)}")
 
 
 def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:
-    if missing := [f"{file}.safetensors" for file in _CSCS if not _converted(store, file)]:
+    files = listing(store)
+    if missing := [_converted(file) for file in _CSCS if _converted(file) not in files]:
         names = ", ".join(missing)
         raise BadInput(f"swapper cscs: {names} not found in {store.home}; `cscs fetch cscs` gets the published weights")
-    paths = [cast(Path, _converted(store, file)) for file in _CSCS]
+    paths = [files[_converted(file)] for file in _CSCS]
     generator, encoder, adapter = (
         for_inference(load_model(path, device, arch)) for path, arch in zip(paths, _CSCS.values(), strict=True)
     )
@@ -49,7 +61,21 @@ def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:
     return CSCSSwapper(cast(FusedAEINet, generator), cast(IResNet, encoder), adapter)
 
 
-def _converted(store: Store, name: str) -> Path | None:
-    """A weights file that `cscs convert` made; unlike a published file it has no hash that we know."""
-    places = (folder / f"{name}.safetensors" for folder in (store.home, *store.others))
-    return next((path for path in places if path.is_file()), None)
+def _load_file(name: str, store: Store, device: torch.device | str) -> OnnxSwapper:
+    spec = _FILES[name]
+    parts, files = _parts(spec), listing(store)
+    if missing := [part.file for part in parts if not to_run(files, part)]:
+        names = " and ".join(missing)
+        raise BadInput(f"swapper {name}: {names} not here; `cscs models` says where to get them and to put them")
+    path, *encoders = (cast(Path, to_run(files, part)) for part in parts)
+    return load_onnx_swapper(path, cast(SwapperSpec, spec.swapper), encoders, device)
+
+
+def _parts(spec: ModelSpec) -> list[ModelSpec]:
+    """The files of a swapper: its own and those that make its embeddings."""
+    return [spec, *(MODELS[name] for name in EMBEDDINGS[cast(SwapperSpec, spec.swapper).embedding])]
+
+
+def _converted(name: str) -> str:
+    """The file that `cscs convert` makes of a network of CSCS; unlike a published one it has no hash that we know."""
+    return f"{name}.safetensors"

@@ -6,7 +6,7 @@ Points are (x, y) pixels, the centre of the top-left pixel is (0, 0).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -100,9 +100,12 @@ class Identity:
     crops: Crops  # R reference faces in the ffhq_512 template
     embedding: Tensor  # (R, E) unit rows, from the encoder that tells faces apart
     weight: Tensor  # (R,) how much each reference counts, not negative
+    encoder: str = "lite"  # the encoder's name; embeddings of two encoders mean nothing to each other
 
     def to(self, device: torch.device | str) -> Identity:
-        return Identity(self.crops.to(device), self.embedding.to(device), self.weight.to(device))
+        return replace(
+            self, crops=self.crops.to(device), embedding=self.embedding.to(device), weight=self.weight.to(device)
+        )
 
     @property
     def mean(self) -> Tensor:

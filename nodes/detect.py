@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import draw, pipeline
+from ..cscs_core.detectors import BUNDLED
 from ..cscs_core.select import ORDERS, order
 from ..cscs_core.types import FaceSet, join
 from . import host
@@ -41,6 +42,7 @@ class DetectFaces(io.ComfyNode):
                     tooltip="Lower it when a face is missed (dark, turned, half hidden); raise it when something that "
                     "is no face is marked.",
                 ),
+                host.detector_input(),
             ],
             outputs=[
                 host.Faces.Output("faces", tooltip="Boxes, points and scores of all faces of all images."),
@@ -51,9 +53,11 @@ class DetectFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, faces_order: str, detection_threshold: float) -> io.NodeOutput:
+    def execute(
+        cls, image: Tensor, faces_order: str, detection_threshold: float, detector: str = BUNDLED
+    ) -> io.NodeOutput:
         found, lines, preview = [FaceSet.empty()], [], host.blank(image)
-        models = host.models(image)
+        models = host.models(image, detector)
         for index, frame in host.frames(image):
             faces = order(pipeline.find(frame, models, threshold=detection_threshold), faces_order)
             preview[index] = host.pixels(draw.boxes(frame, faces))[0]

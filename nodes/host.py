@@ -16,6 +16,7 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..cscs_core import pipeline
+from ..cscs_core.detectors import BUNDLED, detectors
 from ..cscs_core.store import Store, default_store
 from ..cscs_core.swap import Swapper
 from ..cscs_core.swappers import available, load_swapper
@@ -68,10 +69,11 @@ def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
     return nnf.interpolate(mask, frame.shape[-2:], mode="bilinear", antialias=True).clamp(0, 1)
 
 
-@functools.cache
-def _bundled() -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
-    """The bundled networks and the host's handles to them; 20 MB that stay in memory once used."""
-    models = pipeline.load_models("cpu")
+@functools.lru_cache(maxsize=2)
+def _models(detector: str) -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
+    """The networks that find faces and tell people apart, and the host's handles to them; 20 MB if bundled, which stay
+    in memory once used."""
+    models = pipeline.load_models("cpu", detector, store())
     return models, _handles(models.networks)
 
 
@@ -96,6 +98,19 @@ def store() -> Store:
     return Store(first, tuple(folder for folder in folders if folder.is_dir()))
 
 
+def detector_input() -> io.Combo.Input:
+    """Which detector finds the faces: a widget that several nodes have."""
+    return io.Combo.Input(
+        "detector",
+        options=detectors(store()),
+        default=BUNDLED,
+        optional=True,
+        tooltip="What finds the faces. lite is bundled. buffalo_l, antelopev2 and other insightface packs in "
+        "models/insightface find smaller and more turned faces; they need insightface and onnxruntime and are for "
+        "non-commercial research.",
+    )
+
+
 def swappers() -> list[str]:
     """The swappers whose files are there."""
     return available(store())
@@ -108,16 +123,16 @@ def _swapper(name: str) -> tuple[Swapper, list[comfy.model_patcher.ModelPatcher]
     return swapper, _handles(swapper.networks)
 
 
-def models(image: Tensor) -> pipeline.Models:
-    """The bundled networks, ready on the device that computes, with room there for one frame of the IMAGE."""
-    loaded, handles = _bundled()
+def models(image: Tensor, detector: str = BUNDLED) -> pipeline.Models:
+    """What finds faces, ready on the device that computes, with room there for one frame of the IMAGE."""
+    loaded, handles = _models(detector)
     _ready(handles, image)
     return loaded
 
 
-def models_and_swapper(image: Tensor, name: str) -> tuple[pipeline.Models, Swapper]:
-    """The bundled networks and a swapper, ready together: loaded one by one, the second might push out the first."""
-    loaded, handles = _bundled()
+def models_and_swapper(image: Tensor, name: str, detector: str = BUNDLED) -> tuple[pipeline.Models, Swapper]:
+    """The same and a swapper, ready together: loaded one by one, the second might push out the first."""
+    loaded, handles = _models(detector)
     swapper, more = _swapper(name)
     _ready(handles + more, image, 2**30 if more else 0)  # eight faces at 256 px take a gigabyte
     return loaded, swapper

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
+from ..cscs_core.detectors import BUNDLED
 from ..cscs_core.select import ORDERS
 from ..cscs_core.types import Identity
 from . import host
@@ -34,6 +35,7 @@ class FaceIdentity(io.ComfyNode):
                     tooltip="Which face is meant where a photo shows several: the first in this order. Change it when "
                     "the preview shows the wrong person.",
                 ),
+                host.detector_input(),
             ],
             outputs=[
                 host.Identity.Output("identity", tooltip="The person, for the identity input of Face Swap."),
@@ -42,8 +44,8 @@ class FaceIdentity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, faces_order: str) -> io.NodeOutput:
-        identity = read(image, host.models(image), "image", faces_order)
+    def execute(cls, image: Tensor, faces_order: str, detector: str = BUNDLED) -> io.NodeOutput:
+        identity = read(image, host.models(image, detector), "image", faces_order)
         return io.NodeOutput(identity, host.pixels(identity.crops.pixels))
 
 

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
+from ..cscs_core.detectors import BUNDLED
 from ..cscs_core.select import ORDERS
 from ..cscs_core.swappers import DEFAULT
 from ..cscs_core.types import Identity
@@ -117,6 +118,7 @@ class FaceSwap(io.ComfyNode):
                     tooltip="A photo of the person in the target who is to be replaced. Connect it when several "
                     "people are in the picture and only one of them is meant.",
                 ),
+                host.detector_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -157,9 +159,10 @@ class FaceSwap(io.ComfyNode):
         identity: Identity | None = None,
         mask: Tensor | None = None,
         reference: Tensor | None = None,
+        detector: str = BUNDLED,
     ) -> io.NodeOutput:
         indices = numbers(faces_index)
-        models, engine = host.models_and_swapper(target, swapper)
+        models, engine = host.models_and_swapper(target, swapper, detector)
         if identity is None:
             if source is None:
                 raise ValueError("Face Swap needs a person to put in: connect source (a photo) or identity")

@@ -6,6 +6,7 @@ from .aei_fused import AEIIdentity, FusedAEINet
 from .detector import DetectorConfig, FaceDetector
 from .discriminator import Discriminator, DiscriminatorConfig
 from .encoder import EncoderConfig, IdentityEncoder
+from .graph import GraphConfig, GraphNet
 from .inference import for_inference
 from .iresnet import IResNet, IResNetConfig
 from .landmarks import FaceMesh, FaceMeshConfig, LandmarkConfig, LandmarkNet
@@ -18,6 +19,7 @@ ARCHITECTURES = {
     "iresnet": (IResNetConfig, IResNet),
     "id_adapter": (IdAdapterConfig, IdAdapter),
     "discriminator": (DiscriminatorConfig, Discriminator),
+    "graph": (GraphConfig, GraphNet),
 }
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "FaceMesh",
     "FaceMeshConfig",
     "FusedAEINet",
+    "GraphConfig",
+    "GraphNet",
     "IResNet",
     "IResNetConfig",
     "IdAdapter",

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cscs_core import align, mesh
-from cscs_core.cscs_swapper import CSCSSwapper, mixed, reach
+from cscs_core.cscs_swapper import CSCSSwapper
 from cscs_core.models import AEIConfig, AEINet, FusedAEINet, IdAdapter, IdAdapterConfig, IResNet, IResNetConfig
-from cscs_core.swap import swap
+from cscs_core.swap import mixed, reach, swap
 from cscs_core.types import Crops, FaceSet, Identity
 
 

@@ -51,7 +51,7 @@ def host(pack: Pack) -> Iterator[Any]:
     """The host's state, as new."""
     management: Any = importlib.import_module("comfy.model_management")
     management.state = management.State()
-    caches = [getattr(pack.module("nodes.host"), name) for name in ("_bundled", "_swapper")]
+    caches = [getattr(pack.module("nodes.host"), name) for name in ("_models", "_swapper")]
     for cache in caches:
         cache.cache_clear()
     yield management.state
@@ -112,8 +112,10 @@ def core(pack: Pack, host: Any, monkeypatch: pytest.MonkeyPatch) -> Stub:
         skipped = [] if stub.faces else ["no face found"]
         return pipeline.Swapped(torch.maximum(images, changed), changed, faces, skipped, ones * 0.5, ones * 0.2)
 
-    loaded = SimpleNamespace(networks=tuple(nn.Linear(1, 1) for _ in range(3)), device=torch.device("cpu"))
-    monkeypatch.setattr(pipeline, "load_models", lambda device="cpu": loaded)
+    networks = tuple(nn.Linear(1, 1) for _ in range(3))
+    encoder = SimpleNamespace(name="lite")
+    loaded = SimpleNamespace(networks=networks, device=torch.device("cpu"), encoder=encoder)
+    monkeypatch.setattr(pipeline, "load_models", lambda device, detector, store: loaded)
     monkeypatch.setattr(pipeline, "find", find)
     monkeypatch.setattr(pipeline, "identity_from", identity_from)
     monkeypatch.setattr(pipeline, "swap_faces", swap_faces)
