@@ -38,6 +38,7 @@ types: .venv/dev
 
 .venv/dev: .venv/runtime
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps 'insightface>=2.1'  # the OpenCV that it asks for would overwrite the headless one
 	touch $@
 
 clean:

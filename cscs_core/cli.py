@@ -1,4 +1,4 @@
-"""The command line: `cscs demo | detect | swap | models | fetch`.
+"""The command line: `cscs demo | detect | swap | models | fetch | convert`.
 
 Exit codes: 0 done, 2 bad input, 1 a fault of ours (a traceback).
 """
@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,8 +17,9 @@ import torch
 from . import demo, images, mesh, provenance
 from .arguments import check_apart, outputs, parser, pictures
 from .console import complain, say, tracked
+from .convert import run_convert
 from .files import BadInput, check_writable, placed
-from .model_commands import run_fetch, run_models
+from .model_commands import ready, run_fetch, run_models
 from .pipeline import Models, NoFace, Source, encoded, find, identity_from, load_models, swap_faces
 from .restore import Restoration, load_restorer
 from .select import order
@@ -31,7 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
     options = parser().parse_args(arguments)
-    commands = {"demo": run_demo, "detect": run_detect, "swap": run_swap, "models": run_models, "fetch": run_fetch}
+    commands = {
+        "demo": run_demo,
+        "detect": run_detect,
+        "swap": run_swap,
+        "models": run_models,
+        "fetch": partial(run_fetch, after=ready),
+        "convert": run_convert,
+    }
     try:
         return commands[options.command](options)
     except BadInput as error:

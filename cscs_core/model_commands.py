@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .console import say, tracked
+from .convert import convert
 from .files import BadInput, check_writable, placed
 from .hub import Progress, fetch
 from .registry import GROUPS, MODELS, ModelSpec
@@ -63,6 +64,16 @@ def run_fetch(options: argparse.Namespace, after: After | None = None) -> int:
         if after is not None:
             after(spec, path)
     return 0
+
+
+def ready(spec: ModelSpec, path: Path) -> None:
+    """Makes of a network of CSCS, once it is here, the safetensors that the swapper loads; others run as they are."""
+    store = default_store()
+    target = store.home / f"{spec.name}.safetensors"
+    if spec.arch not in ("aei", "iresnet", "id_adapter") or target.is_file():
+        return
+    for made, what in convert(path, store.home).items():
+        say(f"{made}: {what}")
 
 
 def _named(names: list[str]) -> list[ModelSpec]:

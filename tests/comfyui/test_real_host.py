@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from cscs_core.models import AEINet, IdAdapter, IdAdapterConfig, IResNet, IResNetConfig
+from cscs_core.weights import save_model
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "cscs_core" / "examples").glob("*.jpg"))[:2]
 WIDGETS = {
@@ -62,6 +65,20 @@ PROMPTS = {
         "7": node("PreviewAny", source=["4", 2]),
         "8": node("PreviewImage", images=["3", 1]),
     },
+    "a swap by networks": {
+        "1": node("LoadImage", image="0.jpg"),
+        "2": node("LoadImage", image="1.jpg"),
+        "3": node("CSCS_FaceSwap", target=["1", 0], source=["2", 0], **{**WIDGETS, "swapper": "cscs"}),
+        "4": node("PreviewImage", images=["3", 0]),
+        "5": node("PreviewAny", source=["3", 2]),
+    },
+    "a pack that is missing": {
+        "1": GREY,
+        "2": node(
+            "CSCS_DetectFaces", image=["1", 0], faces_order="left-right", detection_threshold=0.5, detector="buffalo_l"
+        ),
+        "3": node("PreviewImage", images=["2", 1]),
+    },
 }
 
 
@@ -74,6 +91,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (base / "input").mkdir()
     for number, picture in enumerate(EXAMPLES):
         shutil.copy(picture, base / "input" / f"{number}.jpg")
+    for name, network in (
+        ("cscs_generator", AEINet()),
+        ("cscs_encoder", IResNet(IResNetConfig(18))),
+        ("cscs_adapter", IdAdapter(IdAdapterConfig("add", 18))),
+    ):
+        save_model(base / "models" / "cscs" / f"{name}.safetensors", network.eval())
     (base / "prompts.json").write_text(json.dumps(list(PROMPTS.values())), "utf-8")
     script = Path(__file__).with_name("run_host.py")
     done = subprocess.run(
@@ -135,3 +158,18 @@ def test_a_swap_of_two_example_people_runs_end_to_end(host: dict[str, Any]) -> N
         "8": 1,
     }
     assert "1 face replaced" in run["ui"]["7"]["text"][0]
+
+
+def test_cscs_is_offered_when_its_files_are_in_its_folder_and_runs(host: dict[str, Any]) -> None:
+    offered = host["info"]["CSCS_FaceSwap"]["input"]["required"]["swapper"]
+    assert "cscs" in json.dumps(offered)
+    run = host["runs"]["a swap by networks"]
+    assert run.get("success"), run
+    assert "1 face replaced" in run["ui"]["5"]["text"][0]
+
+
+def test_a_missing_pack_says_what_to_do(host: dict[str, Any]) -> None:
+    run = host["runs"]["a pack that is missing"]
+    assert not run["success"]
+    assert "pip install insightface onnxruntime" in run["failure"]["exception_message"]
+    assert "the detector lite needs neither" in run["failure"]["exception_message"]

@@ -15,8 +15,8 @@ import pytest
 
 from cscs_core import model_commands
 from cscs_core.files import BadInput
-from cscs_core.model_commands import run_fetch, run_models
-from cscs_core.registry import ModelSpec
+from cscs_core.model_commands import ready, run_fetch, run_models
+from cscs_core.registry import MODELS, ModelSpec
 from cscs_core.store import Store, accepted
 
 from .hub_server import HubServer, pretended
@@ -248,3 +248,20 @@ def test_a_stopped_fetch_goes_on_next_time(home: Path, server: HubServer, monkey
     assert run_fetch(fetched("one")) == 0
     assert server.log[-1].range == "bytes=500000-"
     assert (home / "one.onnx").read_bytes() == CONTENTS["one"]
+
+
+def test_a_fetched_network_of_cscs_is_converted_once(home: Path, monkeypatch: pytest.MonkeyPatch):
+    made: list[Path] = []
+
+    def convert(path: Path, folder: Path) -> dict[Path, str]:
+        made.append(path)
+        target = folder / "cscs_generator.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+        return {target: "aei"}
+
+    monkeypatch.setattr(model_commands, "convert", convert)
+    for _ in range(2):
+        ready(MODELS["cscs_generator"], home / "cscs_256.onnx")
+    ready(MODELS["inswapper_128"], home / "inswapper_128.onnx")
+    assert made == [home / "cscs_256.onnx"]
