@@ -2,10 +2,10 @@
 
     python benchmarks/generator.py [--threads 2] [--device cpu] [--batch 1 4] [--turns 7]
 
-On a processor in float32 and bfloat16. On CUDA also with TF32 and float16, each eager and as a CUDA graph; half precision
-is checked against float32 first. The ratio is plain / ours, measured turn by turn, both on the same pictures; the ceiling
-is what a large matrix product of the same number format reaches on this machine in the same run. Weights are random: they
-do not change the time.
+On a processor in float32 and bfloat16; on CUDA also with TF32 and float16, each eager and as a CUDA graph. Half
+precision is checked against float32 first. The ratio is plain / ours, measured turn by turn, both on the same pictures;
+the ceiling is what a large matrix product of the same number format reaches on this machine in the same run. Weights
+are random: they do not change the time.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
         description="Puts the face of one person onto others in photographs. Use faces of people who agreed, and say "
         "so when you publish a result.",
     )
-    commands = whole.add_subparsers(dest="command", required=True, metavar="demo | detect | swap | models | fetch | convert")
+    commands = whole.add_subparsers(
+        dest="command", required=True, metavar="demo | detect | swap | models | fetch | convert"
+    )
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda, cuda:1, mps ...")
@@ -75,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("--accept", action="store_true", help="accept the terms shown, for scripts")
 
     convert = commands.add_parser("convert", help="make safetensors of pickles and ONNX files")
-    convert.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".pth, .pth.tar, .ckpt, .onnx, .safetensors")
+    convert.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help=".pth, .pth.tar, .ckpt, .onnx, .safetensors"
+    )
     convert.add_argument("--out", type=Path, metavar="FOLDER", help="default: the folder that `cscs models` names")
     convert.add_argument("--adapter", choices=("concat", "replace"), help="the kind of an ID adapter that shows none")
     convert.add_argument("--half", action="store_true", help="half floats: half the size")
