@@ -145,7 +145,7 @@ def test_a_size_the_swapper_does_not_have_is_bad_input(
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(landscape: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(device: object) -> None:
+    def fail(*_: object) -> None:
         raise ValueError("weights are damaged")
 
     monkeypatch.setattr(cli, "load_models", fail)
