@@ -44,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     swap = commands.add_parser("swap", parents=[finding], help="put the source's face into the targets")
     path = {"type": Path, "required": True, "metavar": "PATH"}
     swap.add_argument("--source", nargs="+", **path, help="photos of ONE person, or a folder of them")
-    swap.add_argument("--weights", type=float, nargs="+", metavar="W", help="how much each source photo counts")
+    swap.add_argument(
+        "--weights", type=float, nargs="+", metavar="W", help="how much each source photo counts; for warp, whether"
+    )
     swap.add_argument("--target", nargs="+", **path, help="the pictures to change, or a folder of them")
     swap.add_argument("--output", **path, help="a file for one target, a folder for several")
     swap.add_argument("--swapper", choices=SWAPPERS, default=DEFAULT)
@@ -57,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     swap.add_argument(
         "--threshold", type=_cosine, default=0.5, metavar="-1..1", help="similarity from which it is that person"
     )
+    swap.add_argument(
+        "--balance", type=float, nargs=2, metavar=("ENCODER", "ADAPTER"), help="cscs only: how its two identities count"
+    )
+    swap.add_argument("--quad", action="store_true", help="cscs only: align by 68 points, as the release, not by five")
     swap.add_argument("--restore", type=Path, metavar="FILE", help="a face restorer: GFPGAN, RestoreFormer, CodeFormer")
     swap.add_argument("--restore-blend", type=_share, default=0.8, metavar="0..1", help="how much of the restored face")
     swap.add_argument(

@@ -9,15 +9,18 @@ import argparse
 import io
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from . import demo, images, mesh, provenance
+from .align import QUAD
 from .arguments import check_apart, outputs, parser, pictures
 from .console import complain, say, tracked
 from .convert import run_convert
+from .cscs_swapper import CSCSSwapper
 from .files import BadInput, check_writable, placed
 from .model_commands import ready, run_fetch, run_models
 from .pipeline import Models, NoFace, Source, encoded, find, identity_from, load_models, swap_faces
@@ -80,7 +83,7 @@ def run_swap(options: argparse.Namespace) -> int:
     sources, targets = pictures(options.source), pictures(options.target)
     references = pictures(options.reference or [])
     if options.weights and (
-        len(options.weights) != len(sources) or min(options.weights) < 0 or not sum(options.weights) > 0
+        len(options.weights) != len(sources) or min(options.weights) < 0 or not 0 < sum(options.weights) < float("inf")
     ):
         raise BadInput(f"--weights: {len(sources)} numbers are needed, one for each source photo, above 0 at least one")
     several = len(options.target) > 1 or options.target[0].is_dir()
@@ -91,6 +94,12 @@ def run_swap(options: argparse.Namespace) -> int:
     _check_report(options.json, sources + targets + references + written)
     device = _device(options.device)
     swapper = load_swapper(options.swapper, default_store(), device)
+    if options.balance or options.quad:
+        if not isinstance(swapper, CSCSSwapper):
+            raise BadInput(f"--balance and --quad: are for the swapper cscs, not for {options.swapper}")
+        encoder, adapter = options.balance or (1.0, 1.0)
+        template = QUAD if options.quad else swapper.template
+        swapper = replace(swapper, encoder_weight=encoder, adapter_weight=adapter, template=template)
     if options.size not in (None, *swapper.sizes):
         raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, swapper.sizes))} px")
     restoration = None

@@ -85,6 +85,8 @@ def convert(
         if os.path.realpath(target) in {os.path.realpath(file) for file in (path, *keep, *made)}:
             raise BadInput(f"{path}: would overwrite {target}, which was given or just made; choose another folder")
         check_writable(target)
+        if target.is_file() and not _made_from(target, digest):
+            raise BadInput(f"{path}: {target} is there already, of another file; remove it or choose another folder")
         _write(path, target, network, dtype, {**network.notes, **notes})
         made[target] = ", ".join(filter(None, (_described(network.config), network.what)))
     return made
@@ -224,9 +226,18 @@ def _name(path: Path, config: Any, spec: ModelSpec | None) -> str:
     """What those who look for the file call it: networks of CSCS as such, others that are published as published."""
     if spec and spec.name not in _FILES.values():
         return Path(spec.file).stem
-    if spec is None and isinstance(config, IResNetConfig) and config.depth != 100:  # somebody else's: CSCS has 100
+    if spec is None and isinstance(config, IResNetConfig):  # anybody's: only a file that we know is the one of CSCS
         return _stem(path)
     return _FILES.get(type(config)) or _stem(path)
+
+
+def _made_from(target: Path, digest: str) -> bool:
+    """Whether a file was made by converting the file with this sha256; a damaged one may be made again."""
+    try:
+        with safe_open(target, "pt") as file:
+            return (file.metadata() or {}).get("converted_from_sha256") == digest
+    except (SafetensorError, OSError):
+        return True
 
 
 def _described(config: Any) -> str:

@@ -13,7 +13,7 @@ from .insight import load_pack, packs
 from .registry import MODELS
 from .runner import load_runner
 from .scrfd import SCRFD
-from .store import Store, listing, to_run
+from .store import Store, listing, named, to_run
 
 BUNDLED = "lite"
 KNOWN_PACKS = ("buffalo_l", "antelopev2")  # named even where they are missing, so that somebody learns how to get them
@@ -23,21 +23,24 @@ _SCRFD = tuple(name for name, spec in MODELS.items() if spec.role == "detector")
 def detectors(store: Store) -> list[str]:
     """The names that may be given: the bundled one, SCRFD files that are here, packs."""
     files = listing(store)
-    single = [name for name in _SCRFD if to_run(files, MODELS[name])]
+    single = [name for name in _SCRFD if named(files, MODELS[name])]
     return [BUNDLED, *single, *dict.fromkeys((*KNOWN_PACKS, *packs(_folders(store))))]
 
 
-def load_detector(name: str, store: Store, device: torch.device | str = "cpu") -> tuple[Detector, Encoder | None]:
-    """A detector that is not bundled, with the recogniser of its pack if it has one. Raises BadInput, saying what
-    to do, if there is none of that name or something that it needs is missing."""
+def load_detector(
+    name: str, store: Store, device: torch.device | str = "cpu", sessions: torch.device | str | None = None
+) -> tuple[Detector, Encoder | None]:
+    """A detector that is not bundled, with the recogniser of its pack if it has one; `sessions` is where onnxruntime
+    runs, the device if not given. Raises BadInput, saying what to do, if there is none of that name or something that
+    it needs is missing."""
     if name in _SCRFD:
         spec = MODELS[name]
-        if path := to_run(listing(store), spec):
-            return SCRFD(load_runner(path, device)), None
+        if path := to_run(store, spec):
+            return SCRFD(load_runner(path, device, sessions)), None
         raise BadInput(f"detector {name}: {spec.file} is not here; `cscs models` says where to get it and to put it")
     found = packs(_folders(store))
     if name in found:
-        return load_pack(found[name], device)
+        return load_pack(found[name], sessions or device)
     if name in KNOWN_PACKS:
         raise BadInput(
             f"detector {name}: put its .onnx files into {store.home / 'models' / name} (packs of insightface, for "

@@ -101,8 +101,10 @@ def _connect(store: Store, spec: ModelSpec) -> _Hub:
         if not hasattr(session, "stream"):
             raise ImportError("huggingface_hub is older than 1.0")
     except ImportError as error:  # also from a proxy that needs one more package
-        reason = f"{spec.file}: cannot be fetched ({_line(error)}): pip install 'huggingface_hub>=1.0'"
-        raise BadInput(f"{reason}, or {by_hand(store, spec)}") from None
+        raise BadInput(
+            f"{spec.file}: cannot be fetched ({_line(error)}); {by_hand(store, spec)}, or fetch it from an environment "
+            "with huggingface_hub 1.0 or newer"
+        ) from None
     except (OSError, ValueError) as error:  # what the environment says of proxies and certificates
         reason = f"{spec.file}: cannot be fetched, check the variables for proxies and certificates ({_line(error)})"
         raise BadInput(f"{reason}, or {by_hand(store, spec)}") from None

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from .console import say, tracked
@@ -15,9 +16,11 @@ from .files import BadInput, check_writable, placed
 from .hub import Progress, fetch
 from .registry import GROUPS, MODELS, ModelSpec
 from .store import Store, accept, accepted, default_store, find, take
+from .weights import read
 
 After = Callable[[ModelSpec, Path], None]  # what happens to a file once it is here
 
+_OURS = ("aei", "iresnet", "id_adapter")  # architectures that are converted to be loaded
 _WIDTH = 24  # characters of bar
 
 
@@ -54,6 +57,8 @@ def run_fetch(options: argparse.Namespace, after: After | None = None) -> int:
                 raise BadInput(
                     f"{spec.name}: bring {spec.file} from {spec.url}, into {store.home} or with --from FOLDER"
                 )
+    if after is not None and any(spec.arch in _OURS for spec in specs) and not find_spec("onnx"):
+        raise BadInput("what is fetched has to be converted afterwards: pip install onnx, then fetch it")
     _agree(store, missing, options.accept)
     for spec in specs:
         path = found[spec.name]
@@ -69,11 +74,18 @@ def run_fetch(options: argparse.Namespace, after: After | None = None) -> int:
 def ready(spec: ModelSpec, path: Path) -> None:
     """Makes of a network of CSCS, once it is here, the safetensors that the swapper loads; others run as they are."""
     store = default_store()
-    target = store.home / f"{spec.name}.safetensors"
-    if spec.arch not in ("aei", "iresnet", "id_adapter") or target.is_file():
+    if spec.arch not in _OURS or _whole(store.home / f"{spec.name}.safetensors"):
         return
     for made, what in convert(path, store.home).items():
         say(f"{made}: {what}")
+
+
+def _whole(path: Path) -> bool:
+    """Whether the weights are there and can be read."""
+    try:
+        return bool(read(path))
+    except BadInput:
+        return False
 
 
 def _named(names: list[str]) -> list[ModelSpec]:

@@ -91,7 +91,11 @@ class OnnxSwapper:
 
 
 def load_onnx_swapper(
-    path: Path, spec: SwapperSpec, encoders: Sequence[Path], device: torch.device | str = "cpu"
+    path: Path,
+    spec: SwapperSpec,
+    encoders: Sequence[Path],
+    device: torch.device | str = "cpu",
+    sessions: torch.device | str | None = None,
 ) -> OnnxSwapper:
     """A swapper's file (.onnx, or converted) with those of the models that `registry.EMBEDDINGS` names for it.
 
@@ -99,7 +103,7 @@ def load_onnx_swapper(
     """
     if spec.embedding not in _UNIT:
         raise BadInput(f"{path}: embeddings of the kind {spec.embedding} are not for a swapper of one file")
-    runner, encoder, *converters = (load_runner(file, device) for file in (path, *encoders))
+    runner, encoder, *converters = (load_runner(file, device, sessions) for file in (path, *encoders))
     size = spec.size
     _check(runner, f"a swapper of {size} px", [(None, 3, size, size), (None, _WIDTH)])
     _check(encoder, "an encoder of faces", [(None, 3, _FACE, _FACE)])

@@ -99,7 +99,9 @@ def _checked(path: Path) -> bool:
         parts = archive.infolist()
     if any(part.filename.endswith("/constants.pkl") for part in parts):
         raise BadInput(f"{path}: is a TorchScript program, not weights; save its state dict instead")
-    return all(part.compress_type == zipfile.ZIP_STORED for part in parts)
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):  # torch writes none
+        raise BadInput(f"{path}: is a compressed archive, not weights; unpack it and convert what was inside")
+    return True
 
 
 def _line(text: str) -> str:

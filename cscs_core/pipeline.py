@@ -75,9 +75,14 @@ class Swapped:
     similarity_to_target: Tensor  # (F,) cosine of the result and the face that was there before
 
 
-def load_models(device: torch.device | str = "cpu", detector: str = BUNDLED, store: Store | None = None) -> Models:
+def load_models(
+    device: torch.device | str = "cpu",
+    detector: str = BUNDLED,
+    store: Store | None = None,
+    sessions: torch.device | str | None = None,
+) -> Models:
     """What finds faces and tells people apart, ready on the device: bundled, or the detector (and recogniser) of that
-    name in the store."""
+    name in the store. `sessions` is where onnxruntime runs what it has to, the same device if not given."""
     files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
     finder, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
     bundled = Models(
@@ -87,7 +92,7 @@ def load_models(device: torch.device | str = "cpu", detector: str = BUNDLED, sto
     )
     if detector == BUNDLED:
         return bundled
-    other, recogniser = load_detector(detector, store or default_store(), device)
+    other, recogniser = load_detector(detector, store or default_store(), device, sessions)
     return replace(bundled, detector=other, encoder=recogniser or bundled.encoder)
 
 
@@ -129,7 +134,7 @@ def identity_from(
     return Identity(
         join([one.crops for one in found]),
         torch.cat([one.embedding for one in found]),
-        torch.tensor(weights, device=models.device),
+        torch.tensor(weights, dtype=torch.float32, device=models.device),
         models.encoder.name,
     )
 

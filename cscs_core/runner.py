@@ -103,8 +103,9 @@ class OnnxRunner:
         return [torch.from_numpy(value) for value in self.session.run(None, feed)]
 
 
-def load_runner(path: Path, device: torch.device | str = "cpu") -> Runner:
-    """The network of a converted file (.safetensors), a graph or an IResNet, or of an ONNX file.
+def load_runner(path: Path, device: torch.device | str = "cpu", sessions: torch.device | str | None = None) -> Runner:
+    """The network of a converted file (.safetensors), a graph or an IResNet, or of an ONNX file, which onnxruntime runs
+    on `sessions`, the device if not given.
 
     Raises BadInput, naming the file, for any other, for one that is damaged, and for ONNX without onnxruntime.
     """
@@ -115,7 +116,7 @@ def load_runner(path: Path, device: torch.device | str = "cpu") -> Runner:
         raise BadInput(f"{path}: is neither .safetensors nor .onnx")
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
-    return _open(path, torch.device(device))
+    return _open(path, torch.device(sessions or device))
 
 
 @dataclass(frozen=True)

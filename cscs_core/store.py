@@ -58,7 +58,8 @@ def default_store() -> Store:
 
 
 def find(store: Store, spec: ModelSpec) -> Path | None:
-    """The model's file in one of the folders, home first, whatever it is called; None if none has its sha256."""
+    """The model's file in one of the folders, home first, by its name or, where its size is known, whatever it is
+    called; None if none has its sha256."""
     return next((found for folder in (store.home, *store.others) if (found := _search(store, folder, spec))), None)
 
 
@@ -71,9 +72,23 @@ def listing(store: Store) -> dict[str, Path]:
     return found
 
 
-def to_run(files: dict[str, Path], spec: ModelSpec) -> Path | None:
-    """The file to run of a model, out of a listing: what `cscs convert` made of it, else the published one."""
-    return files.get(f"{Path(spec.file).stem}.safetensors") or files.get(Path(spec.file).name)
+def named(files: dict[str, Path], spec: ModelSpec) -> Path | None:
+    """A file that looks like the model, out of a listing: what `cscs convert` made of it, else one of its name."""
+    names = (f"{Path(spec.file).stem}.safetensors", Path(spec.file).name, Path(spec.path or spec.file).name)
+    return next((files[name] for name in names if name in files), None)
+
+
+def to_run(store: Store, spec: ModelSpec) -> Path | None:
+    """The file to run of a model: what `cscs convert` made of it, else the published one by its sha256. Another file of
+    its name is better than none, which the log says."""
+    path = named(listing(store), spec)
+    if path is not None and path.suffix == ".safetensors":
+        return path
+    if found := find(store, spec):
+        return found
+    if path is not None:
+        _log.warning("%s: is not the published file of %s (another sha256); it may work or not", path, spec.name)
+    return path
 
 
 def take(store: Store, spec: ModelSpec, folder: Path) -> Path:

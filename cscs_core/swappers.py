@@ -12,7 +12,7 @@ from .files import BadInput
 from .models import FusedAEINet, IdAdapter, IResNet, for_inference
 from .onnx_swapper import OnnxSwapper, load_onnx_swapper
 from .registry import EMBEDDINGS, MODELS, ModelSpec, SwapperSpec
-from .store import Store, listing, to_run
+from .store import Store, listing, named, to_run
 from .swap import Swapper
 from .warp_swapper import WarpSwapper
 from .weights import load_model
@@ -30,18 +30,21 @@ def available(store: Store) -> list[str]:
     return [
         DEFAULT,
         *cscs,
-        *(name for name, spec in _FILES.items() if all(to_run(files, part) for part in _parts(spec))),
+        *(name for name, spec in _FILES.items() if all(named(files, part) for part in _parts(spec))),
     ]
 
 
-def load_swapper(name: str, store: Store, device: torch.device | str = "cpu") -> Swapper:
-    """The swapper of that name, ready on the device. Raises BadInput if there is none or its files are missing."""
+def load_swapper(
+    name: str, store: Store, device: torch.device | str = "cpu", sessions: torch.device | str | None = None
+) -> Swapper:
+    """The swapper of that name, ready on the device; `sessions` is where onnxruntime runs, the device if not given.
+    Raises BadInput if there is none or its files are missing."""
     if name == "warp":
         return WarpSwapper()
     if name == "cscs":
         return _load_cscs(store, device)
     if name in _FILES:
-        return _load_file(name, store, device)
+        return _load_file(name, store, device, sessions)
     raise BadInput(f"no swapper {name!r}; there are {', '.join(SWAPPERS)}")
 
 
@@ -58,17 +61,20 @@ def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:
     width = adapter.config.embedding * (2 if adapter.config.kind == "concat" else 1)
     if cast(FusedAEINet, generator).config.identity != width:
         raise BadInput(f"{paths[0]} does not fit {paths[2]}, an adapter of kind {adapter.config.kind}")
+    if cast(IResNet, encoder).config.embedding != adapter.config.embedding:
+        raise BadInput(f"{paths[1]} does not fit {paths[2]}: their vectors are of different widths")
     return CSCSSwapper(cast(FusedAEINet, generator), cast(IResNet, encoder), adapter)
 
 
-def _load_file(name: str, store: Store, device: torch.device | str) -> OnnxSwapper:
+def _load_file(name: str, store: Store, device: torch.device | str, sessions: torch.device | str | None) -> OnnxSwapper:
     spec = _FILES[name]
-    parts, files = _parts(spec), listing(store)
-    if missing := [part.file for part in parts if not to_run(files, part)]:
+    parts = _parts(spec)
+    paths = [to_run(store, part) for part in parts]
+    if missing := [part.file for part, path in zip(parts, paths, strict=True) if path is None]:
         names = " and ".join(missing)
         raise BadInput(f"swapper {name}: {names} not here; `cscs models` says where to get them and to put them")
-    path, *encoders = (cast(Path, to_run(files, part)) for part in parts)
-    return load_onnx_swapper(path, cast(SwapperSpec, spec.swapper), encoders, device)
+    path, *encoders = cast(list[Path], paths)
+    return load_onnx_swapper(path, cast(SwapperSpec, spec.swapper), encoders, device, sessions)
 
 
 def _parts(spec: ModelSpec) -> list[ModelSpec]:

@@ -34,7 +34,14 @@ class WarpSwapper:
         return ()
 
     def encode(self, identity: Identity) -> Identity:
-        return identity
+        """The photos that count at all: one of them is laid on, none is mixed."""
+        counts = identity.weight > 0
+        return replace(
+            identity,
+            crops=identity.crops[counts],
+            embedding=identity.embedding[counts],
+            weight=identity.weight[counts],
+        )
 
     def __call__(self, crops: Crops, identity: Identity, strength: float = 1.0) -> Crops:
         """The crops with the identity's face; their mask says where, and fades with the strength."""

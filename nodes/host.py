@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..cscs_core.store import Store, default_store
 from ..cscs_core.swap import Swapper
 from ..cscs_core.swappers import available, load_swapper
 
+_Seen = tuple[tuple[str, int], ...]  # names and times of files
 _NEIGHBOURS = ("insightface", "reactor", "reswapper", "hyperswap", "facefusion")  # folders of other packs in models/
 
 Faces = io.Custom("CSCS_FACES")  # a FaceSet; its frame column counts the images of the batch
@@ -70,10 +72,11 @@ def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
 
 
 @functools.lru_cache(maxsize=2)
-def _models(detector: str) -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
+def _models(detector: str, seen: _Seen) -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
     """The networks that find faces and tell people apart, and the host's handles to them; 20 MB if bundled, which stay
     in memory once used."""
-    models = pipeline.load_models("cpu", detector, store())
+    with _ordinary():
+        models = pipeline.load_models("cpu", detector, store(), sessions=mm.get_torch_device())
     return models, _handles(models.networks)
 
 
@@ -112,28 +115,44 @@ def detector_input() -> io.Combo.Input:
 
 
 def swappers() -> list[str]:
-    """The swappers whose files are there."""
-    return available(store())
+    """The swappers whose files are there, and cscs: without its files the node says how to get them."""
+    there = available(store())
+    return there if "cscs" in there else [*there, "cscs"]
 
 
 @functools.lru_cache(maxsize=1)
-def _swapper(name: str) -> tuple[Swapper, list[comfy.model_patcher.ModelPatcher]]:
+def _swapper(name: str, seen: _Seen) -> tuple[Swapper, list[comfy.model_patcher.ModelPatcher]]:
     """The swapper used last and the host's handles to its networks."""
-    swapper = load_swapper(name, store(), "cpu")
+    with _ordinary():
+        swapper = load_swapper(name, store(), "cpu", sessions=mm.get_torch_device())
     return swapper, _handles(swapper.networks)
+
+
+def _seen() -> _Seen:
+    """What lies in models/cscs: a file that was exchanged is read again."""
+    folder = store().home
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return tuple((file.name, file.stat().st_mtime_ns) for file in files if file.is_file())
+
+
+@contextlib.contextmanager
+def _ordinary() -> Iterator[None]:
+    """Nodes run in inference mode; what is made there cannot be moved outside, where the host unloads models."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def models(image: Tensor, detector: str = BUNDLED) -> pipeline.Models:
     """What finds faces, ready on the device that computes, with room there for one frame of the IMAGE."""
-    loaded, handles = _models(detector)
+    loaded, handles = _models(detector, _seen())
     _ready(handles, image)
     return loaded
 
 
 def models_and_swapper(image: Tensor, name: str, detector: str = BUNDLED) -> tuple[pipeline.Models, Swapper]:
     """The same and a swapper, ready together: loaded one by one, the second might push out the first."""
-    loaded, handles = _models(detector)
-    swapper, more = _swapper(name)
+    loaded, handles = _models(detector, _seen())
+    swapper, more = _swapper(name, _seen())
     _ready(handles + more, image, 2**30 if more else 0)  # eight faces at 256 px take a gigabyte
     return loaded, swapper
 

@@ -13,7 +13,7 @@ KINDS = ("add", "concat", "replace")
 
 @dataclass(frozen=True)
 class IdAdapterConfig:
-    kind: str = "add"  # how its vector joins the encoder's: see `join` of the cscs swapper
+    kind: str = "add"  # how its vector joins the encoder's: see `joined` of the cscs swapper
     depth: int = 100
     embedding: int = 512
 

@@ -62,7 +62,15 @@ def changed(before: Path, after: Path) -> np.ndarray:
 # What goes wrong before any network is needed
 
 
-@pytest.mark.parametrize("weights", [["1", "1"], ["-1"], ["0"]])
+@pytest.mark.parametrize("option", [["--balance", "1", "0.5"], ["--quad"]])
+def test_options_of_cscs_are_refused_with_another_swapper(
+    landscape: Path, tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert swap(landscape, landscape, tmp_path / "out.png", *option) == 2
+    assert "are for the swapper cscs, not for warp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weights", [["1", "1"], ["-1"], ["0"], ["inf"], ["nan"]])
 def test_weights_that_do_not_fit_are_said(
     landscape: Path, tmp_path: Path, weights: list[str], capsys: pytest.CaptureFixture[str]
 ):

@@ -104,7 +104,7 @@ def same(made: Tensor, expected: Tensor) -> bool:
     """Equal within 1e-4. Instance norms of tiny maps blow rounding up: between the plain form in single and in double
     precision a pixel in a thousand differs by more than 2e-5, the worst by 1e-4 to 3e-4."""
     apart = (made - expected).abs().flatten()
-    return bool(apart.kthvalue(int(0.999 * len(apart))).values <= 1e-4 and apart.max() <= 1e-3)
+    return bool(apart.kthvalue(int(0.999 * len(apart))).values <= 1e-4 and apart.max() <= 4e-4)
 
 
 def test_a_picture_alone_is_as_in_a_batch(aei, pair, seen):

@@ -26,9 +26,14 @@ def _no_gradients() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def swapper(golden: Any) -> CSCSSwapper:
+def plain(golden: Any) -> AEINet:
+    return golden.filled(AEINet, AEIConfig())
+
+
+@pytest.fixture(scope="module")
+def swapper(golden: Any, plain: AEINet) -> CSCSSwapper:
     return CSCSSwapper(
-        FusedAEINet(golden.filled(AEINet, AEIConfig())),
+        FusedAEINet(plain),
         golden.filled(IResNet, IResNetConfig()),
         golden.filled(IdAdapter, IdAdapterConfig("add")),
     )
@@ -74,12 +79,13 @@ def person_of(pixels: Tensor, *weight: float) -> Identity:
     return Identity(crops_of(pixels), torch.ones(len(pixels), 1), weights)
 
 
-def test_z_and_the_picture_are_the_golden_ones(golden, swapper):
+def test_z_and_the_picture_are_the_golden_ones(golden, swapper, plain):
     expected = golden.numbers()["inference_add"]
     source, target = released(golden.image(640, 1, 0.3)), released(golden.image(640, 1, 1.7))
     person = swapper.encode(person_of(source))
     golden.check(person.z, expected["z"])
-    golden.check(swapper.generator(target * 2 - 1, person.prepared), expected["output"], 1e-4)
+    # The golden picture itself lies 5.7e-5 from double precision, so that is what can be asked for.
+    golden.check(plain(target * 2 - 1, person.z), expected["output"], 1e-4)
     done = swap(crops_of(target), person, swapper)
     golden.check(done.pixels * 2 - 1, expected["output"], 1e-4)
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from cscs_core import model_commands
+from cscs_core import model_commands, weights
 from cscs_core.files import BadInput
 from cscs_core.model_commands import ready, run_fetch, run_models
 from cscs_core.registry import MODELS, ModelSpec
@@ -256,8 +257,7 @@ def test_a_fetched_network_of_cscs_is_converted_once(home: Path, monkeypatch: py
     def convert(path: Path, folder: Path) -> dict[Path, str]:
         made.append(path)
         target = folder / "cscs_generator.safetensors"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
+        weights.write(target, {"a": torch.zeros(1)}, {})
         return {target: "aei"}
 
     monkeypatch.setattr(model_commands, "convert", convert)

@@ -170,6 +170,7 @@ def test_photos_count_by_their_weights(models: Models):
     both = identity_from(photos, models, weights=[1, 3]).mean
     torch.testing.assert_close(both, torch.nn.functional.normalize(one + 3 * other, dim=0), atol=1e-6, rtol=0)
     assert torch.allclose(identity_from(photos, models, weights=[0, 2]).mean, other, atol=1e-6)
+    assert identity_from(photos, models, weights=[1, 2]).weight.dtype == torch.float32
     for weights, words in (([1.0], "1 weights for 2"), ([0.0, 0.0], "not all of them 0"), ([2.0, -1.0], "negative")):
         with pytest.raises(ValueError, match=words):
             identity_from(photos, models, weights=weights)

@@ -96,7 +96,7 @@ def test_a_swapper_of_others_is_listed_when_it_and_its_encoder_are_there(store):
     assert available(store) == ["warp"]
     with pytest.raises(BadInput, match=r"swapper inswapper_128: w600k_r50.onnx not here; `cscs models` says where"):
         load_swapper("inswapper_128", store)
-    store.home.mkdir()
+    store.home.mkdir(exist_ok=True)
     (store.home / "w600k_r50.safetensors").touch()  # converted
     assert available(store) == ["warp", "inswapper_128"]
 

@@ -352,3 +352,10 @@ def test_light_that_is_already_there_changes_nothing():
 def test_flat_pixels_become_the_wanted_light():
     own, wanted = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)
     torch.testing.assert_close(relight(own, own, wanted), wanted, rtol=0, atol=1e-5)
+
+
+def test_a_photo_of_no_weight_is_not_used():
+    photos = crops(points().expand(2, -1, -1), torch.rand(2, 3, SIZE, SIZE))
+    both = Identity(photos, torch.ones(2, 8), torch.tensor([0.0, 1.0]))
+    kept = SWAPPER.encode(both)
+    assert torch.equal(kept.crops.pixels, photos.pixels[1:]) and kept.weight.tolist() == [1.0]

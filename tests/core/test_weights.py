@@ -31,6 +31,7 @@ from cscs_core.models import (
     IResNetConfig,
     LandmarkConfig,
 )
+from cscs_core.models.graph import GraphConfig, Node, Port
 
 _PART = LandmarkConfig(size=64, widths=(2, 3, 4, 5, 6), features=8)
 SMALL = {
@@ -41,6 +42,13 @@ SMALL = {
     "iresnet": IResNetConfig(depth=18, embedding=8),
     "id_adapter": IdAdapterConfig(depth=18, embedding=8),
     "discriminator": DiscriminatorConfig(size=16, width=8),
+    "graph": GraphConfig(
+        inputs=(Port("x", (None, 3, 64, 64)),),
+        outputs=(Port("y", (None, 3, 64, 64)),),
+        nodes=(Node("Mul", ("x", "w0"), ("y",), {}),),
+        weights={"w0": [1, 3, 1, 1]},
+        constants={},
+    ),
 }
 
 

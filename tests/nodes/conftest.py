@@ -115,7 +115,7 @@ def core(pack: Pack, host: Any, monkeypatch: pytest.MonkeyPatch) -> Stub:
     networks = tuple(nn.Linear(1, 1) for _ in range(3))
     encoder = SimpleNamespace(name="lite")
     loaded = SimpleNamespace(networks=networks, device=torch.device("cpu"), encoder=encoder)
-    monkeypatch.setattr(pipeline, "load_models", lambda device, detector, store: loaded)
+    monkeypatch.setattr(pipeline, "load_models", lambda device, detector, store, sessions: loaded)
     monkeypatch.setattr(pipeline, "find", find)
     monkeypatch.setattr(pipeline, "identity_from", identity_from)
     monkeypatch.setattr(pipeline, "swap_faces", swap_faces)

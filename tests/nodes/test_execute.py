@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,3 +245,26 @@ def test_older_hosts_without_core_model_patcher_or_intermediate_dtype_still_work
     monkeypatch.delattr("comfy.model_patcher.CoreModelPatcher")
     monkeypatch.delattr("comfy.model_management.intermediate_dtype")
     assert swap(pictures(), source=pictures())[0].dtype == torch.float32
+
+
+def test_networks_made_in_inference_mode_can_be_moved_outside_and_used_again(pack: Any, host: Any) -> None:
+    """The host runs nodes in inference mode and unloads models outside it."""
+    with torch.inference_mode():
+        loaded = pack.module("nodes.host").models(pictures())
+    for network in loaded.networks:
+        network.to(torch.float64).to(torch.float32)  # as a move to a device and back
+    with torch.inference_mode():
+        loaded.landmarks.mouth(torch.rand(1, 3, 64, 64))
+    assert not any(parameter.is_inference() for network in loaded.networks for parameter in network.parameters())
+
+
+def test_a_file_that_was_exchanged_is_loaded_again(swap: Any, core: Any, pack: Any, tmp_path: Path, monkeypatch: Any):
+    paths = importlib.import_module("folder_paths")
+    monkeypatch.setitem(paths.folder_names_and_paths, "cscs", ([str(tmp_path)], set()))
+    cache = pack.module("nodes.host")._swapper
+    for turn, content in enumerate((b"1", b"1", b"22")):
+        if turn != 1:
+            (tmp_path / "cscs_generator.safetensors").write_bytes(content)
+            os.utime(tmp_path / "cscs_generator.safetensors", ns=(turn, turn))
+        swap(pictures(), source=pictures())
+    assert cache.cache_info().misses == 2
