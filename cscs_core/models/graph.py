@@ -90,7 +90,7 @@ class GraphNet(nn.Module):
     def __init__(self, config: GraphConfig):
         super().__init__()
         self.config = config
-        self.weights = nn.ParameterList(nn.Parameter(torch.empty(shape)) for shape in config.weights.values())
+        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(shape)) for shape in config.weights.values())
         self.constants = {name: constant.tensor() for name, constant in config.constants.items()}
         last = {name: index for index, node in enumerate(config.nodes) for name in node.inputs + node.outputs}
         kept = {"", *config.constants, *config.weights, *(port.name for port in config.inputs + config.outputs)}
