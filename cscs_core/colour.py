@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as nnf
@@ -92,15 +93,22 @@ def _statistics(lab: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _gaussian(side: int, sigma: float, like: Tensor) -> Tensor:
     """The blur of a line as a matrix, (side, side), rows sum to 1."""
-    reach = int(4 * sigma + 0.5)
-    taps = torch.arange(-reach, reach + 1, device=like.device)
-    weights = (-0.5 * (taps.double() / sigma).square()).exp()
-    weights = (weights / weights.sum()).to(like.dtype)
-    position = torch.arange(side, device=like.device)[:, None] + taps
-    period = max(1, 2 * (side - 1))
-    position = position % period
-    position = torch.minimum(position, period - position) if side > 1 else position * 0
-    return like.new_zeros(side, side).scatter_add_(1, position, weights.expand(side, -1))
+    return _kernel(side, sigma, like.device).to(like.dtype)
+
+
+@lru_cache(maxsize=64)
+def _kernel(side: int, sigma: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # kept for whoever asks next, who may want gradients
+        reach = int(4 * sigma + 0.5)
+        taps = torch.arange(-reach, reach + 1, device=device)
+        weights = (-0.5 * (taps.double() / sigma).square()).exp()
+        weights = weights / weights.sum()
+        position = torch.arange(side, device=device)[:, None] + taps
+        period = max(1, 2 * (side - 1))
+        position = position % period
+        position = torch.minimum(position, period - position) if side > 1 else position * 0
+        whole = torch.zeros(side, side, device=device)
+        return whole.scatter_add_(1, position, weights.float().expand(side, -1))
 
 
 def _halve(x: Tensor) -> Tensor:

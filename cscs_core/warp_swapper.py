@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from . import colour, dense, mask, mesh
 from .geometry import pixel_grid, sample
 from .types import Crops, Identity
+
+_COARSE = 4  # pixels a side that are one where light is told from detail
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,19 @@ class WarpSwapper:
         """The crops with the identity's face; their mask says where, and fades with the strength."""
         if not len(crops):
             return crops
+        return self.onto(crops, *nearest_pose(crops.mesh, identity.crops), strength)
+
+    def onto(self, crops: Crops, source: Tensor, source_mesh: Tensor, strength: float = 1.0) -> Crops:
+        """The crops with the face of a photo each, (F, 3, S, S), (F, 468, 2) in its pixels."""
         size = crops.size
-        source, source_mesh = nearest_pose(crops.mesh, identity.crops)
         # A black-and-white target takes a black-and-white face: detail would bring the source's colour along.
         colourless = (crops.pixels.amax(1) - crops.pixels.amin(1)).mean((1, 2)) < 0.01
         source = torch.where(colourless.view(-1, 1, 1, 1), source.mean(1, keepdim=True), source)
         shaped = proportions(source_mesh, crops.mesh, self.shape)
-        face, hair = self.lay(source, source_mesh, shaped, size)
+        features, region = self.features(shaped, size), priors(shaped, size)
+        face, hair = self.lay(source, source_mesh, shaped, features, region)
         outline = mask.hull(shaped, size) * mask.hull(crops.mesh, size)
-        features = self.features(shaped, size)
         skin = outline * (1 - features)
-        region = priors(crops.mesh, size)
         target_hair = hair_cover(crops.pixels, skin, region)
         slow = self.slow(crops.pixels, skin * (1 - target_hair), size)
         lit = relight(face, self.slow(face, skin * (1 - hair), size), slow, mask.eyes(shaped, size))
@@ -68,14 +73,16 @@ class WarpSwapper:
         reach = mask.feather(mask.grow(cover.gt(0.02).to(cover), 0.02 * size), 0.03 * size)
         return replace(crops, pixels=blended.clamp(0, 1), mask=crops.mask * reach * strength)
 
-    def lay(self, source: Tensor, source_mesh: Tensor, shaped: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    def lay(
+        self, source: Tensor, source_mesh: Tensor, shaped: Tensor, features: Tensor, region: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The source's texture on the shaped mesh, mirrored where it is hidden, and how much of it is hair."""
+        size = region.shape[-1]
         other = mirror_share(source_mesh)
         values = torch.cat([source_mesh, source_mesh[:, mesh.mirror().to(source_mesh.device)], other[..., None]], -1)
         spread, inside = dense.interpolate(values, shaped, mesh.triangles().to(shaped.device), size)
         near, far, share = spread[:, :2].movedim(1, -1), spread[:, 2:4].movedim(1, -1), spread[:, 4:]
-        region = priors(shaped, size)
-        skin = mask.grow(inside.to(source), -0.01 * size) * (1 - self.features(shaped, size))
+        skin = mask.grow(inside.to(source), -0.01 * size) * (1 - features)
         own, flipped = sample(source, near), sample(source, far)
         hair_own, hair_flipped = hair_cover(own, skin, region), hair_cover(flipped, skin, region)
         # Where the own side is hair and the other is not, the mirrored side shows skin.
@@ -86,12 +93,13 @@ class WarpSwapper:
 
     def slow(self, pixels: Tensor, skin: Tensor, size: int) -> Tensor:
         """Light and colour: the skin blurred, spread over whatever is not skin."""
+        coarse = nnf.avg_pool2d(torch.cat([pixels * skin, skin], 1), _COARSE)  # so wide a blur shows no pixels
         near, far = (
-            colour.gaussian_blur(torch.cat([pixels * skin, skin], 1), deviation * size)
-            for deviation in (self.light, 3 * self.light)
+            colour.gaussian_blur(coarse, deviation * size / _COARSE) for deviation in (self.light, 3 * self.light)
         )
         mixed = near + 0.02 * far
-        return mixed[:, :3] / mixed[:, 3:].clamp_min(1e-5)
+        slow = mixed[:, :3] / mixed[:, 3:].clamp_min(1e-5)
+        return nnf.interpolate(slow, (size, size), mode="bilinear", align_corners=False)
 
     def features(self, points: Tensor, size: int) -> Tensor:
         """Eyes, brows and lips with some skin around them, (F, 1, S, S)."""
@@ -223,7 +231,8 @@ def hair_cover(pixels: Tensor, skin: Tensor, region: Tensor) -> Tensor:
 
     Skin is what the middle of the face looks like: a mean colour under light that changes linearly over the face.
     """
-    size = pixels.shape[-1]
+    whole, size = region, pixels.shape[-1] // 2  # at half the side: what it says is blurred anyway
+    pixels, skin, region = (nnf.avg_pool2d(x, 2) for x in (pixels, skin, region))
     lab = colour.to_lab(pixels)
     middle = (skin * (1 - region)).flatten(2)
     grid = (pixel_grid(size, size, pixels.device) / size - 0.5).movedim(-1, 0).flatten(1)
@@ -241,7 +250,8 @@ def hair_cover(pixels: Tensor, skin: Tensor, region: Tensor) -> Tensor:
         distance = distance.sum(1, keepdim=True).sqrt()
         weight = middle * (distance < 2.5)
     sure = torch.sigmoid((distance.view_as(region) - 3.2) * 2.5)
-    return (colour.gaussian_blur(sure, 0.012 * size) * 1.6 - 0.3).clamp(0, 1) * region
+    sure = (colour.gaussian_blur(sure, 0.012 * size) * 1.6 - 0.3).clamp(0, 1)
+    return nnf.interpolate(sure, whole.shape[-2:], mode="bilinear", align_corners=False) * whole
 
 
 def relight(pixels: Tensor, own: Tensor, wanted: Tensor, eyes: Tensor | None = None) -> Tensor:
