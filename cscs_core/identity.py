@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .align import align, realign
 from .models import IdentityEncoder
-from .types import FaceSet, Identity
+from .types import Crops, FaceSet, Identity
 
 
 class Encoder(Protocol):
@@ -82,5 +82,9 @@ def known_by(identity: Identity, encoder: Encoder) -> Identity:
     """The person with embeddings of this encoder, made of the reference crops if another one had made them."""
     if identity.encoder == encoder.name:
         return identity
-    embedding = encoder(realign(identity.crops, encoder.template, encoder.size))
-    return replace(identity, embedding=embedding, encoder=encoder.name)
+    return replace(identity, embedding=embedded(identity.crops, encoder), encoder=encoder.name)
+
+
+def embedded(crops: Crops, encoder: Encoder) -> Tensor:
+    """Unit embeddings of faces cut out already, (F, E)."""
+    return encoder(realign(crops, encoder.template, encoder.size))

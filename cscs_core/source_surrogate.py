@@ -49,7 +49,7 @@ class SourceOptions:
     """What may change between a photograph and the picture made of it."""
 
     expression: Chance = Chance(0.8)  # lids, brows, lips, smile, jaw
-    turn: Chance = Chance(0.6)  # of the head; strength 1 is 20 degrees
+    turn: Chance = Chance(0.6)  # of the head; strength 1 is 20 degrees to a side, 14 up or down
     light: Chance = Chance(0.5)  # a lamp from one side
     colour: Chance = Chance(0.7)  # exposure, gamma, temperature, saturation
     blur: Chance = Chance(0.3)

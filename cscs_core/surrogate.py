@@ -17,10 +17,10 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from . import colour, dense, mask, mesh, turn
-from .align import align, realign
+from .align import align
 from .files import BadInput
 from .geometry import compose, pixel_grid, sample
-from .identity import Encoder
+from .identity import Encoder, embedded
 from .types import Crops, FaceSet, join
 
 _COARSE = 4  # pixels between the places where the thin plate outside the face is computed
@@ -124,7 +124,7 @@ def cosine(a: Crops, b: Crops, encoder: Encoder) -> Tensor:
     """How alike faces are, row by row, (F,)."""
     if not len(a):
         return a.pixels.new_zeros(0)
-    first, second = (encoder(realign(crops, encoder.template, encoder.size)) for crops in (a, b))
+    first, second = (embedded(crops, encoder) for crops in (a, b))
     return (first * second).sum(-1)
 
 

@@ -1,0 +1,232 @@
+"""`cscs pairs IN OUT`: a folder of photographs becomes training data in the layout of the CSCS release.
+
+    OUT/normal_data/NAME                               the photograph's largest face, an ffhq_512 crop
+    OUT/proxy_data/NAME/NAME                           the same
+                       /0_gensrc.jpg ...               the same person otherwise
+                       /0_gendst.jpg ...               somebody else in the same place
+                       /0_gendst.jpg_facethin.jpg ...  that one with a thinner face, and _facechubby.jpg
+    OUT/manifest.jsonl                                 what became of each photograph
+    OUT/donors.safetensors                             the faces that may be lent
+
+What a photograph becomes depends on the seed, its name and the donors, who are chosen once, when a folder is begun; not
+on the number of processes, nor on what was made before. A name that is done is not looked at again. Pictures made
+elsewhere may be added to its folder under such names: training takes all that it finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from . import images
+from .arguments import pictures
+from .console import complain, say, tracked
+from .files import BadInput
+from .pair_manifest import Line, Manifest
+from .pair_worker import BESIDE, Place, Plan, lend, make, name_of, number_of, write_donors
+from .store import writing
+from .train.swap_data import NORMAL, PROXY
+
+_DONORS = 128  # photographs whose faces may be lent
+_LOCK = ".lock"
+
+Map = Callable[[Callable[[Path], Any], list[Path]], Iterator[Any]]
+
+
+def run_pairs(options: argparse.Namespace) -> int:
+    """0, or 2 if there are pictures that cannot be read."""
+    plan = Plan(options.size, options.seed, options.count)
+    jobs = _cores() if options.jobs is None else options.jobs
+    for name, value, least, most in (
+        ("size", plan.size, 64, 1024),
+        ("count", plan.count, 1, 64),
+        ("jobs", jobs, 1, 512),
+    ):
+        if not least <= value <= most:
+            raise BadInput(f"--{name} {value}: must be {least}..{most}")
+    photographs = _photographs(options.photos)
+    _check_apart(options.photos, options.out)
+    manifest = Manifest(options.out / "manifest.jsonl", asdict(plan))
+    _check_ours(manifest)
+    with _alone(options.out):
+        done = _begun(manifest)
+        missing = [name for name in photographs if name not in done]
+        unreadable = _make(manifest, plan, photographs, missing, jobs) if missing else 0
+        _report(manifest)
+    return 2 if unreadable else 0
+
+
+def _photographs(folder: Path) -> dict[str, Path]:
+    """The pictures directly in a folder, by the names that they get."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'} of photographs")
+    try:
+        files = pictures([folder])
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be read ({error.strerror})") from None
+    named: dict[str, Path] = {}
+    for file in files:
+        if (other := named.setdefault(name_of(file), file)) != file:
+            raise BadInput(f"{file}: would get the same name as {other.name}; rename one of them")
+    return named
+
+
+def _check_apart(photographs: Path, out: Path) -> None:
+    """Raises BadInput if one folder is in the other: what is written would be read, or overwrite what is read."""
+    given, written = (Path(os.path.realpath(path)) for path in (photographs, out))
+    if written.is_relative_to(given) or given.is_relative_to(written):
+        raise BadInput(f"{out}: must be a folder apart from {photographs}")
+
+
+def _check_ours(manifest: Manifest) -> None:
+    """Raises BadInput for a folder that holds anything but what was made by these options."""
+    folder = manifest.path.parent
+    if manifest.path.is_file():
+        manifest.lines()
+    elif folder.is_dir():
+        strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith((BESIDE, _LOCK)))
+        if strange:
+            raise BadInput(f"{folder}: holds {strange[0]} and no manifest.jsonl; choose an empty folder")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else writes to the folder, which is made."""
+    lock = FileLock(folder / _LOCK, timeout=0)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BadInput(f"{folder}: another `cscs pairs` is writing to it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _begun(manifest: Manifest) -> set[str]:
+    """Makes the folder ready, new or begun before; the names that need nothing any more."""
+    folder = manifest.path.parent
+    with writing(folder):
+        if not manifest.path.exists():
+            manifest.write([])
+        whole = [line for line in manifest.lines() if all(path.is_file() for path in _files(folder, line))]
+        manifest.write(whole)
+        for inside in (folder / NORMAL, folder / PROXY):
+            inside.mkdir(exist_ok=True)
+        for left in (*folder.glob(f"{BESIDE}*"), *(folder / NORMAL).glob(f"{BESIDE}*")):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+    return {line["name"] for line in whole}
+
+
+def _files(folder: Path, line: Line) -> list[Path]:
+    """What was written of a photograph."""
+    name = line["name"]
+    files = [folder / NORMAL / name] if line["face"] else []
+    if "skipped" not in line:
+        made = [*line["sources"], *line["targets"]]
+        names = [name, *(one["file"] for one in made), *(bent for one in line["targets"] for bent in one["bent"])]
+        files += [folder / PROXY / name / file for file in names]
+    return files
+
+
+def _make(manifest: Manifest, plan: Plan, photographs: dict[str, Path], names: list[str], jobs: int) -> int:
+    """Makes what is missing; how many pictures could not be read."""
+    folder = manifest.path.parent
+    donors, unreadable = folder / "donors.safetensors", 0
+    with _workers(min(jobs, len(names))) as work:
+        if not donors.exists():
+            chosen = sorted(sorted(photographs, key=lambda name: number_of("donor", plan.seed, name))[:_DONORS])
+            found = work(partial(lend, plan.size), [photographs[name] for name in chosen])
+            lent = {name: face for name, face in zip(tracked(chosen, "donors"), found, strict=True) if face is not None}
+            write_donors(donors, plan.size, lent)
+        place = Place(folder, donors, donors.stat().st_mtime_ns)
+        found = work(partial(make, plan, place), [photographs[name] for name in names])
+        for _, line in zip(tracked(names, "pairs"), found, strict=True):
+            if isinstance(line, images.ImageError):
+                complain(str(line))
+                unreadable += 1
+                continue
+            with writing(manifest.path):
+                manifest.append(line)
+    return unreadable
+
+
+def _report(manifest: Manifest) -> None:
+    lines = manifest.lines()
+    made, faceless = sum("skipped" not in line for line in lines), sum(not line["face"] for line in lines)
+    say(
+        f"{manifest.path.parent}: pairs of {made} of {len(lines)} photographs; {faceless} show no face, what was made "
+        f"of {len(lines) - made - faceless} was rejected"
+    )
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Map]:
+    """A `map` by so many processes of one thread each, results in order. On the way out they stop whatever they do."""
+    if jobs == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums depend on their number
+        try:
+            yield map
+        finally:
+            torch.set_num_threads(threads)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    told, telling = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, spawn, _start, (told,))
+
+    def work(do: Callable[[Path], Any], files: list[Path]) -> Iterator[Any]:
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is not for those who start now to hear
+        try:
+            return pool.map(do, files)
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    try:
+        yield work
+    except BrokenProcessPool:
+        raise BadInput(f"--jobs {jobs}: a process died, perhaps for want of memory; fewer of them can go on") from None
+    finally:
+        telling.close()
+        pool.shutdown(cancel_futures=True)
+        told.close()
+
+
+def _start(told: Connection) -> None:
+    """What a process does first: it leaves as soon as the one that started it closes the other end, or is no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # not every system hands that down
+    torch.set_num_threads(1)
+    threading.Thread(target=_leave, args=(told,), daemon=True).start()
+
+
+def _leave(told: Connection) -> None:
+    try:
+        told.poll(None)  # nothing is ever sent
+    finally:
+        os._exit(1)
