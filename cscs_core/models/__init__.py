@@ -10,6 +10,8 @@ from .graph import GraphConfig, GraphNet
 from .inference import for_inference
 from .iresnet import IResNet, IResNetConfig
 from .landmarks import FaceMesh, FaceMeshConfig, LandmarkConfig, LandmarkNet
+from .refiner import Refiner, RefinerConfig
+from .small_generator import SmallGenerator, SmallGeneratorConfig
 
 ARCHITECTURES = {
     "face_detector": (DetectorConfig, FaceDetector),
@@ -19,7 +21,9 @@ ARCHITECTURES = {
     "iresnet": (IResNetConfig, IResNet),
     "id_adapter": (IdAdapterConfig, IdAdapter),
     "discriminator": (DiscriminatorConfig, Discriminator),
+    "small_generator": (SmallGeneratorConfig, SmallGenerator),
     "graph": (GraphConfig, GraphNet),
+    "refiner": (RefinerConfig, Refiner),
 }
 
 __all__ = [
@@ -44,5 +48,9 @@ __all__ = [
     "IdentityEncoder",
     "LandmarkConfig",
     "LandmarkNet",
+    "Refiner",
+    "RefinerConfig",
+    "SmallGenerator",
+    "SmallGeneratorConfig",
     "for_inference",
 ]

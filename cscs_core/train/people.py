@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .. import mesh
+from ..types import Crops
+
 Split = Literal["train", "validation", "test"]
-PICTURE = 320  # px, side of every picture; the ffhq_256 crop is its central 256 px
+PICTURE, CROP = 320, 256  # px, sides of every picture, and of the ffhq_512 crop in its middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,18 @@ def load_pictures(files: list[Path], side: int) -> Tensor:
         picture = picture.crop((left, top, left + side, top + side))
         out.append(torch.from_numpy(np.array(picture)).movedim(-1, 0))
     return torch.stack(out)
+
+
+def crops_of(people: People) -> Crops:
+    """Everyone's ffhq_512 crop of 256 px, pixels uint8."""
+    margin = (PICTURE - CROP) // 2
+    count, inside = len(people), slice(margin, margin + CROP)
+    points = people.mesh - margin
+    return Crops(
+        people.pixels[..., inside, inside],
+        torch.ones(1, 1, CROP, CROP).expand(count, -1, -1, -1),
+        torch.eye(2, 3).expand(count, -1, -1),
+        mesh.five(points),
+        points,
+        torch.arange(count),
+    )

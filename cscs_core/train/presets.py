@@ -11,9 +11,8 @@ from typing import Literal
 from torch import nn
 
 from ..files import BadInput
-from ..models import AEIConfig, AEINet, Discriminator, DiscriminatorConfig
+from ..models import AEIConfig, AEINet, Discriminator, DiscriminatorConfig, SmallGenerator, SmallGeneratorConfig
 from .losses import Loss, Weights, released, robust
-from .small_generator import SmallGenerator, SmallGeneratorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +118,11 @@ _PRESETS = (
         encoder="encoder.safetensors",
         generator=partial(_small, widths=(16, 32, 64, 96), blocks=3),
         critic=partial(_critic, 64, 32),
-        parts=(Part("ordinary", 4, Weights(2, 5, 0.1)), Part("proxy", 4, Weights(2, 10, 0.1))),
+        parts=(Part("ordinary", 4, Weights(5, 5, 0.1)), Part("proxy", 4, Weights(5, 10, 0.1))),
         loss=robust,
         minutes=3,
         rate=1e-3,
-        betas=(0.0, 0.99),
+        betas=(0.5, 0.99),
         warm_up=50,
         cosine=True,
         average=0.99,

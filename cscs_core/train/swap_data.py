@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -200,21 +200,27 @@ def held_out_pairs(pictures: Pictures) -> Pairs:
     return OrdinaryPairs(pictures).pairs(torch.cat([rows, rows.roll(-1)]), rows.repeat(2))
 
 
-def folder_data(folder: Path, size: int, parts: Sequence[str]) -> Data:
+def folder_data(
+    folder: Path, size: int, parts: Sequence[str], made_of: Callable[[Sequence[Path]], PairSource] | None = None
+) -> Data:
     """The folders of a release, for these parts of a preset. A tenth of the names is held out, at most 32 of each part;
-    who is held out of one part is not learned from in another."""
-    photos = _photographs(folder / NORMAL) if "ordinary" in parts else []
-    proxies = _proxies(folder / PROXY) if "proxy" in parts else []
+    who is held out of one part is not learned from in another. With `made_of` proxies are made of the photographs and
+    not read."""
+    photos = _photographs(folder / NORMAL) if "ordinary" in parts or made_of else []
+    proxies = _proxies(folder / PROXY) if "proxy" in parts and not made_of else []
     apart = [_spread(photos), _spread(proxies)]
     names = {path.name for path in apart[0]} | {files.y.name for files in apart[1]}
     train: dict[str, PairSource] = {}
     held_out: dict[str, Pairs] = {}
-    if "ordinary" in parts:
+    if "ordinary" in parts or made_of:
         left = [path for path in photos if path.name not in names]
         _enough(folder / NORMAL, "photographs", len(left))
         train["ordinary"] = OrdinaryPairs(FilePictures(left, size))
         held_out["ordinary"] = held_out_pairs(FilePictures(apart[0], size))
-    if "proxy" in parts:
+        if made_of:
+            train["proxy"] = made_of(left)
+            held_out["proxy"] = made_of(apart[0]).batch(Generator().manual_seed(0), len(apart[0]))
+    if "proxy" in parts and not made_of:
         left = [files for files in proxies if files.y.name not in names]
         _enough(folder / PROXY, "proxies", len(left))
         train["proxy"] = FileProxies(left, size)

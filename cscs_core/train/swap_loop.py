@@ -69,11 +69,15 @@ def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> t
     """Trains until the preset's steps or minutes are over, from the folder's state if it has one. How far it came, and
     the signal that stopped it, 0 if none did. Raises BadInput where going on makes no sense."""
     preset, accelerator = training.preset, training.accelerator
-    progress = Progress(preset.name, seed)
+    progress = Progress(preset.name, seed, training.recogniser.sha256)
     if folder.state.exists():
         progress = load_state(folder.state, training)
         if progress.seed != seed:
             raise BadInput(f"{folder.path}: was begun with --seed {progress.seed}, not {seed}; choose another --out")
+        if progress.encoder != training.recogniser.sha256:
+            raise BadInput(
+                f"{folder.path}: was begun with another encoder; --encoder names it, or choose another --out"
+            )
     if accelerator.is_main_process:
         folder.tidy(progress.step)
     seen: dict[str, list[Tensor]] = {}
@@ -150,7 +154,8 @@ def _measure(
     say(", ".join(f"{name} {value:.3f}" for name, value in {"held out": found.loss, **found.measures}.items()))
     if progress.best is None or found.loss < progress.best:
         progress = replace(progress, best=found.loss, best_step=progress.step)
-        save_student(folder.path, student, preset=preset.name, step=str(progress.step))
+        notes = {"preset": preset.name, "step": str(progress.step)}
+        save_student(folder.path, student, training.recogniser, preset.size, **notes)
     save_state(folder.state, training, progress)
     due = preset.give_up is not None and checked < preset.give_up <= _share(preset, progress) < 1
     return progress, _HOPELESS if due and found.hopeless else _GOOD

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import platform
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from ..store import default_store
 from .presets import Preset, find_preset
 from .run_folder import open_folder
 from .student import load_recogniser, load_student
+from .surrogate_pairs import surrogate_pairs
 from .swap_data import folder_data
 from .swap_dry_run import dry_run
 from .swap_loop import begin, train
@@ -50,8 +52,9 @@ def _run(options: argparse.Namespace, preset: Preset, run: Path, accelerator: Ac
     _check_batches(preset, accelerator.num_processes)
     encoder = options.encoder or _encoder(preset.encoder)
     recogniser = load_recogniser(encoder)
-    student = load_student(options.weights, recogniser.width) if options.weights else None
-    data = folder_data(options.data, preset.size, [part.pairs for part in preset.parts])
+    student = load_student(options.weights, recogniser, preset.size) if options.weights else None
+    made_of = partial(surrogate_pairs, size=preset.size, device=accelerator.device) if options.on_the_fly else None
+    data = folder_data(options.data, preset.size, [part.pairs for part in preset.parts], made_of)
     training = begin(preset, accelerator, recogniser, options.seed, student)
     first = accelerator.is_main_process
     if options.dry_run:
@@ -62,7 +65,7 @@ def _run(options: argparse.Namespace, preset: Preset, run: Path, accelerator: Ac
     folder = open_folder(run, options.tensorboard and first)
     if first and not folder.state.exists():
         given = {name: str(value) for name, value in vars(options).items() if isinstance(value, Path)}
-        folder.configure(described(training) | {"seed": options.seed, "encoder": str(encoder)} | given)
+        folder.configure(described(training) | given | {"seed": options.seed, "encoder": str(encoder.resolve())})
     progress, stopped = train(training, data, folder, options.seed)
     if first:
         say(
@@ -98,6 +101,8 @@ def _preset(options: argparse.Namespace) -> Preset:
     preset = find_preset(options.preset)
     if options.batch is not None:
         preset = replace(preset, parts=tuple(replace(part, batch=options.batch) for part in preset.parts))
+    if options.seed < 0:
+        raise BadInput(f"--seed {options.seed}: must be 0 or more")
     if options.steps is not None and options.minutes is not None:
         raise BadInput("--steps and --minutes: give one of them")
     for name, value in (("steps", options.steps), ("minutes", options.minutes)):

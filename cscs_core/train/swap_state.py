@@ -24,6 +24,7 @@ class Progress:
 
     preset: str
     seed: int
+    encoder: str = ""  # sha256 of the frozen recogniser's weights
     step: int = 0  # iterations done, hence also the position in the data
     minutes: float = 0.0  # spent training
     best: float | None = None  # lowest held-out loss so far

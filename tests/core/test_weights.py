@@ -30,6 +30,8 @@ from cscs_core.models import (
     IdentityEncoder,
     IResNetConfig,
     LandmarkConfig,
+    RefinerConfig,
+    SmallGeneratorConfig,
 )
 from cscs_core.models.graph import GraphConfig, Node, Port
 
@@ -42,6 +44,8 @@ SMALL = {
     "iresnet": IResNetConfig(depth=18, embedding=8),
     "id_adapter": IdAdapterConfig(depth=18, embedding=8),
     "discriminator": DiscriminatorConfig(size=16, width=8),
+    "refiner": RefinerConfig(identity=8, widths=(4, 4), blocks=1),
+    "small_generator": SmallGeneratorConfig(identity=3, widths=(2, 3), blocks=1),
     "graph": GraphConfig(
         inputs=(Port("x", (None, 3, 64, 64)),),
         outputs=(Port("y", (None, 3, 64, 64)),),
@@ -95,12 +99,16 @@ def test_loaded_models_compute(arch, tmp_path):
     weights.save_model(tmp_path / "model.safetensors", model, torch.float32)
     loaded = weights.load_model(tmp_path / "model.safetensors")
     side = 112 if arch in ("iresnet", "id_adapter") else getattr(SMALL[arch], "size", 64)
-    pictures = torch.rand(1, 3, side, side)
+    pictures = torch.rand(2, 1, 3, side, side)
+    given = {  # what other networks than of one picture look at
+        "small_generator": (pictures[0], torch.rand(1, 3)),
+        "refiner": (*pictures, pictures[0, :, :1], torch.rand(1, 8)),
+    }.get(arch, pictures[:1])
     # A face mesh has three networks, which `locate` runs.
     pairs = zip(loaded.children(), model.children(), strict=True) if arch == "face_mesh" else [(loaded, model)]
     with torch.no_grad():
         for after, before in pairs:
-            torch.testing.assert_close(after(pictures), before(pictures))
+            torch.testing.assert_close(after(*given), before(*given))
 
 
 def test_every_architecture_is_built_as_it_is_named():

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from cscs_core.files import BadInput
-from cscs_core.models import AEINet, Discriminator
+from cscs_core.models import AEINet, Discriminator, SmallGenerator, SmallGeneratorConfig
 from cscs_core.train import losses
 from cscs_core.train.losses import Weights
 from cscs_core.train.presets import PRESETS, find_preset
-from cscs_core.train.small_generator import SmallGenerator, SmallGeneratorConfig
 
 
 def size(network: nn.Module) -> int:

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +26,13 @@ from torch import Generator, Tensor, nn
 
 accelerate = pytest.importorskip("accelerate")
 
+from accelerate.state import AcceleratorState  # noqa: E402
+
 from cscs_core import geometry, images, weights  # noqa: E402
+from cscs_core.arguments import parser  # noqa: E402
+from cscs_core.cli import main  # noqa: E402
 from cscs_core.files import BadInput  # noqa: E402
 from cscs_core.models import (  # noqa: E402
-    ARCHITECTURES,
     Discriminator,
     DiscriminatorConfig,
     EncoderConfig,
@@ -39,12 +41,15 @@ from cscs_core.models import (  # noqa: E402
     IdentityEncoder,
     IResNet,
     IResNetConfig,
+    SmallGenerator,
+    SmallGeneratorConfig,
 )
+from cscs_core.store import Store  # noqa: E402
+from cscs_core.swappers import load_swapper  # noqa: E402
 from cscs_core.train import ema, losses, swap_loop, swap_run  # noqa: E402
 from cscs_core.train.losses import Weights  # noqa: E402
 from cscs_core.train.presets import PRESETS, Part, Preset  # noqa: E402
 from cscs_core.train.run_folder import open_folder  # noqa: E402
-from cscs_core.train.small_generator import SmallGenerator, SmallGeneratorConfig  # noqa: E402
 from cscs_core.train.student import Recogniser, Student, load_recogniser, load_student, new_student  # noqa: E402
 from cscs_core.train.swap_check import Check, check  # noqa: E402
 from cscs_core.train.swap_data import Data, MemoryPictures, MemoryProxies, OrdinaryPairs, Pairs  # noqa: E402
@@ -53,6 +58,12 @@ from cscs_core.train.swap_state import Progress, save_state  # noqa: E402
 from cscs_core.train.swap_step import Training, iterate  # noqa: E402
 
 SIZE, WIDTH = 32, 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_accelerator_of_others() -> None:
+    """There is one state for all accelerators of a process, and a first test elsewhere may have made another."""
+    AcceleratorState._reset_state(True)
 
 
 def _generator(identity: int) -> nn.Module:
@@ -228,8 +239,6 @@ def test_an_iteration_averages_the_student():
     before = weights_of(training.average)
     iterate(training, draw(training, data(), 3, 1), 1, 1.0)
     expected = before.lerp(weights_of(training.bare_student), 1 - 2 / 11)
-    real = torch.cat([v.flatten() for v in training.average.state_dict().values() if v.is_floating_point()])
-    assert len(real) <= len(expected)
     assert torch.allclose(weights_of(training.average), expected, atol=1e-6)
 
 
@@ -374,8 +383,6 @@ def test_whatever_is_random_in_a_step_is_the_steps_own():
 
 
 def test_bfloat16_learns_much_the_same(tmp_path):
-    from accelerate.state import AcceleratorState
-
     exact = start()
     wanted = iterate(exact, draw(exact, data(), 3, 4), 4, 1.0)
     AcceleratorState._reset_state(True)
@@ -389,15 +396,17 @@ def test_bfloat16_learns_much_the_same(tmp_path):
     assert next(short.bare_student.parameters()).dtype == torch.float32
 
 
-@dataclass(frozen=True)
+@dataclass
 class Slow:
-    """The same pairs, slowly enough to be killed between any two steps."""
+    """The same pairs, slowly enough to be killed between any two steps, and slower still before the run is over."""
 
     source: Any
     seconds: float = 0.03
+    batches: int = 0
 
     def batch(self, generator: Generator, count: int, share: slice = slice(None)) -> Pairs:
-        time.sleep(self.seconds)
+        self.batches += 1
+        time.sleep(self.seconds if self.batches < 14 else 20 * self.seconds)
         return self.source.batch(generator, count, share)
 
 
@@ -550,7 +559,7 @@ def test_a_run_gives_up_once_when_results_do_not_look_like_their_sources(tmp_pat
 )
 def test_a_damaged_state_is_one_line(tmp_path, damage, line):
     state = tmp_path / "state.safetensors"
-    save_state(state, start(), Progress("tiny", 3, 5))
+    save_state(state, start(), Progress("tiny", 3, step=5))
     state.write_bytes(damage(state.read_bytes()))
     with pytest.raises(BadInput) as caught:
         learn(tmp_path)
@@ -574,10 +583,19 @@ def test_a_state_of_another_run_is_one_line(tmp_path):
         ),
         ("seed", TINY, 4, r"was begun with --seed 4, not 3; choose another --out"),
     ):
-        save_state(tmp_path / name / "state.safetensors", start(preset), Progress(preset.name, seed, 5))
+        save_state(tmp_path / name / "state.safetensors", start(preset), Progress(preset.name, seed, step=5))
         with pytest.raises(BadInput, match=line) as caught:
             learn(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_run_does_not_go_on_with_another_encoder(tmp_path):
+    learn(tmp_path)
+    training = start(replace(TINY, steps=20))
+    torch.manual_seed(7)
+    other = replace(training, recogniser=Recogniser(IdentityEncoder(EncoderConfig(32, (4, 4), (0, 0), WIDTH)), WIDTH))
+    with pytest.raises(BadInput, match="was begun with another encoder; --encoder names it, or choose another --out"):
+        train(other, data(), open_folder(tmp_path, False), 3)
 
 
 def _wider(identity: int) -> nn.Module:
@@ -598,27 +616,24 @@ def command(tmp_path, monkeypatch):
             images.write(inside / name, photo)
     weights.save_model(tmp_path / "encoder.safetensors", encoder())
 
-    def run(**changes: Any) -> int:
-        options = {
-            "preset": "tiny",
-            "data": tmp_path / "data",
-            "out": tmp_path / "run",
-            "encoder": tmp_path / "encoder.safetensors",
-            **dict.fromkeys(("steps", "minutes", "batch", "weights")),
-            **{"seed": 3, "precision": "no", "device": "cpu", "tensorboard": False, "dry_run": False},
-        }
-        return swap_run.run_train(Namespace(**{**options, **changes}))
+    def run(*more: str, preset: str = "tiny") -> int:
+        """Later options go before earlier ones."""
+        usual = ["--data", "data", "--out", "run", "--encoder", "encoder.safetensors", "--device", "cpu", "--seed", "3"]
+        return swap_run.run_train(parser().parse_args(["train", preset, *usual, *more]))
 
+    monkeypatch.chdir(tmp_path)
     return run
 
 
 def test_the_command_trains_from_folders(command, tmp_path, capsys):
-    assert command(steps=3) == 0
+    assert command("--steps", "3") == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
     kept = {f"{name}.safetensors" for name in ("generator", "adapter", "gate")}
     assert names == {"config.json", "log.jsonl", "pictures", "state.safetensors"} | kept
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["name"], config["steps"], config["loss"], config["join"]) == ("tiny", 3, "released", "gated")
+    assert (config["seed"], config["data"]) == (3, "data")
+    assert config["encoder"] == str(tmp_path / "encoder.safetensors")
     assert config["networks"]["generator"] == {
         "kind": "SmallGenerator",
         "config": {"identity": WIDTH, "widths": [4, 4], "blocks": 1},
@@ -626,13 +641,15 @@ def test_the_command_trains_from_folders(command, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "step 3, 100.0 %: ordinary_critic" in said
     assert "run: done at step 3; the weights are the averaged ones of step 3" in said
-    assert command(steps=3) == 0  # nothing left to do
+    assert command("--steps", "3") == 0  # nothing left to do
     assert "done at step 3" in capsys.readouterr().out
+    swapper = load_swapper("run", Store(tmp_path / "home"))
+    assert swapper.sizes == (SIZE,)
 
 
 def test_a_dry_run_reports_and_writes_nothing(command, tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
-    assert command(dry_run=True, minutes=2.0) == 0
+    assert command("--dry-run", "--minutes", "2") == 0
     assert sorted(tmp_path.rglob("*")) == before
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "tiny: 32 px, pairs a step: 8 ordinary, 8 proxy; held out: 4 ordinary, 2 proxy"
@@ -643,33 +660,39 @@ def test_a_dry_run_reports_and_writes_nothing(command, tmp_path, capsys):
 
 def test_tensorboard_is_a_choice(command, tmp_path):
     pytest.importorskip("tensorboard")
-    assert command(steps=1, tensorboard=True) == 0
+    assert command("--steps", "1", "--tensorboard") == 0
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("words", "line"),
     [
-        ({"preset": "tinny"}, r"^tinny: no such preset; there are cscs-256, lite-128, toy, tiny$"),
-        ({"data": Path("nowhere")}, r"^nowhere/normal_data: no such folder; training data are"),
-        ({"encoder": Path("no.safetensors")}, r"^no.safetensors: no such file$"),
-        ({"batch": 6}, r"^--batch 6: with 1 process it must be 1, 2, 3 or a multiple of 4$"),
-        ({"batch": 0}, r"^--batch 0: with 1 process it must be"),
-        ({"steps": 0}, r"^--steps 0: must be more than 0$"),
-        ({"steps": 1, "minutes": 1.0}, r"^--steps and --minutes: give one of them$"),
-        ({"weights": Path("nowhere")}, r"^nowhere/cscs_generator.safetensors: no such file$"),
+        ("--data nowhere", r"^nowhere/normal_data: no such folder; training data are"),
+        ("--encoder no.safetensors", r"^no.safetensors: no such file$"),
+        ("--batch 6", r"^--batch 6: with 1 process it must be 1, 2, 3 or a multiple of 4$"),
+        ("--batch 0", r"^--batch 0: with 1 process it must be"),
+        ("--steps 0", r"^--steps 0: must be more than 0$"),
+        ("--minutes nan", r"^--minutes nan: must be more than 0$"),
+        ("--seed -1", r"^--seed -1: must be 0 or more$"),
+        ("--steps 1 --minutes 1", r"^--steps and --minutes: give one of them$"),
+        ("--weights nowhere", r"^nowhere/cscs_generator.safetensors: no such file$"),
     ],
 )
-def test_wrong_options_are_one_line(command, tmp_path, changes, line):
+def test_wrong_options_are_one_line(command, tmp_path, words, line):
     with pytest.raises(BadInput, match=line):
-        command(**changes)
+        command(*words.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_preset_ends_the_program_with_the_right_ones(command, capsys):
+    assert main(["train", "tinny", "--data", "data"]) == 2
+    assert capsys.readouterr().err == "cscs: tinny: no such preset; there are cscs-256, lite-128, toy, tiny\n"
 
 
 def test_packages_that_are_missing_are_one_line(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
     with pytest.raises(BadInput, match=r"^--tensorboard: is not installed; pip install tensorboard$"):
-        command(tensorboard=True)
+        command("--tensorboard")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(
         BadInput, match=r"^cscs train: needs accelerate, which is not installed; pip install accelerate$"
@@ -680,7 +703,7 @@ def test_packages_that_are_missing_are_one_line(command, monkeypatch):
 def test_the_encoder_of_the_release_is_looked_for_in_the_store(command, tmp_path, monkeypatch):
     monkeypatch.setenv("CSCS_HOME", str(tmp_path / "home"))
     with pytest.raises(BadInput, match=r"home/cscs_encoder.safetensors: no such file; `cscs fetch cscs` gets it"):
-        command(preset="cscs-256", encoder=None)
+        swap_run.run_train(parser().parse_args(["train", "cscs-256", "--data", "data", "--device", "cpu"]))
 
 
 def test_batches_are_shared_evenly():
@@ -698,27 +721,27 @@ def _batches_of(count: int) -> Preset:
 # Weights to start from.
 
 
-def test_a_trained_student_can_be_trained_further(tmp_path, monkeypatch):
-    monkeypatch.setitem(ARCHITECTURES, "small", (SmallGeneratorConfig, SmallGenerator))
+def test_a_trained_student_can_be_trained_further(tmp_path):
     learn(tmp_path, replace(TINY, check_every=12))
-    student = load_student(tmp_path, WIDTH)
+    student = load_student(tmp_path, Recogniser(encoder(), WIDTH), SIZE)
     state = weights.read(tmp_path / "state.safetensors")[0]
     averaged = {name.removeprefix("average."): value for name, value in state.items() if name.startswith("average.")}
     assert set(student.state_dict()) == set(averaged)
     for name, value in student.state_dict().items():
         assert torch.allclose(value.float(), averaged[name].float(), atol=2e-3), name
     iterate(start(student=student), draw(start(), data(), 3, 1), 1, 1.0)
-    with pytest.raises(BadInput, match=r"generator.safetensors: takes identities of 8 numbers; .* give 16$"):
-        load_student(tmp_path, 16)
+    with pytest.raises(BadInput, match=r"was trained with another encoder, encoder.safetensors; --encoder names it$"):
+        load_student(tmp_path, Recogniser(IdentityEncoder(EncoderConfig(32, (4, 8), (0, 0), WIDTH)), WIDTH), SIZE)
+    with pytest.raises(BadInput, match=r": makes pictures of 32 px; this preset has 64$"):
+        load_student(tmp_path, Recogniser(encoder(), WIDTH), 64)
 
 
 @pytest.mark.parametrize("kind", ["add", "concat", "replace"])
-def test_the_weights_of_the_release_are_joined_as_in_the_release(tmp_path, monkeypatch, kind):
-    monkeypatch.setitem(ARCHITECTURES, "small", (SmallGeneratorConfig, SmallGenerator))
+def test_the_weights_of_the_release_are_joined_as_in_the_release(tmp_path, kind):
     adapter = IdAdapter(IdAdapterConfig(kind, 18, WIDTH))
     weights.save_model(tmp_path / "cscs_generator.safetensors", _generator(16 if kind == "concat" else 8))
     weights.save_model(tmp_path / "cscs_adapter.safetensors", adapter)
-    student = load_student(tmp_path, WIDTH)
+    student = load_student(tmp_path, Recogniser(encoder(), WIDTH), 256)
     assert (student.kind, student.gate) == (kind, None)
     assert all(value.requires_grad for value in student.parameters())
 

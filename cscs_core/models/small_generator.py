@@ -20,7 +20,10 @@ class SmallGeneratorConfig:
 
 class SmallGenerator(nn.Module):
     """Target pictures (N, 3, S, S) in [-1, 1] and identities (N, Z) -> pictures like the targets. S is any multiple of
-    2 to the power of the number of halvings."""
+    2 to the power of the number of halvings.
+
+    It says what to add to the target, little at first: what stays need not be learned.
+    """
 
     def __init__(self, config: SmallGeneratorConfig = SmallGeneratorConfig()):
         super().__init__()
@@ -31,6 +34,11 @@ class SmallGenerator(nn.Module):
         self.inner = nn.ModuleList(Told(widths[-1], widths[-1], z) for _ in range(config.blocks))
         self.up = nn.ModuleList(Told(i + o, o, z) for i, o in pairwise(widths[::-1]))
         self.rgb = nn.Conv2d(widths[0], 3, 3, 1, 1)
+        self.rgb.weight.data.mul_(0.1)
+
+    def prepare(self, z: Tensor) -> Tensor:
+        """What depends on the identities alone, as a FusedAEINet has it: nothing worth computing beforehand."""
+        return z
 
     def forward(self, target: Tensor, z: Tensor) -> Tensor:
         z = z * math.sqrt(z.shape[-1])  # entries of about 1
@@ -43,7 +51,7 @@ class SmallGenerator(nn.Module):
         for layer in self.up:
             x = nnf.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = layer(torch.cat([x, maps.pop()], 1), z)
-        return self.rgb(x).tanh()
+        return (target + self.rgb(x)).clamp(-1, 1)
 
 
 class Told(nn.Module):
