@@ -1,6 +1,8 @@
-"""Measures a swapper on pairs of people kept from training, with a recogniser that nothing was trained on.
+"""Measures swappers on pairs of people kept from training, with judges that nothing was trained on.
 
-python -m cscs_core.eval.swap --data ../shared/data --out runs/eval --pairs 40
+python -m cscs_core.eval.swap --data ../shared/data --out runs/eval --pairs 200 --swappers lite warp [--of photos]
+
+Writes swap_OF.json and swap_OF.png: source, target, and the result of each swapper.
 """
 
 from __future__ import annotations
@@ -8,90 +10,165 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import geometry, images
-from ..locate import locate
-from ..mesh import five
-from ..pipeline import encoded, identity_from, load_models, swap_faces
+from .. import images, mesh
+from ..console import complain
+from ..files import BadInput, placed
+from ..pipeline import Models, encoded, find, identity_from, load_models, swap_faces
+from ..select import order
 from ..store import default_store
-from ..swappers import DEFAULT, SWAPPERS, load_swapper
-from ..train.landmarks import error
-from ..train.people import load_people
+from ..swap import Swapper
+from ..swappers import DEFAULT, load_swapper
+from ..train.people import Split, load_people
+from .judges import Judges, expression_error, interval, load_judges, pose_error, retrieved
 
 log = logging.getLogger(__name__)
 _SHOWN = 24  # pairs on the picture
+_CELL = 240  # px
+_SMALLEST = 96  # px, side of a face in a photograph that is measured
 
 
-def embed(recogniser: torch.jit.ScriptModule, pictures: Tensor, mesh: Tensor) -> Tensor:
-    """Unit embeddings of one face a picture, (N, 3, H, W), (N, 468, 2) -> (N, 128)."""
-    matrix = geometry.similarity(five(mesh), geometry.template("arcface_112_v2", 112)[None])
-    return recogniser(geometry.warp(pictures, matrix, 112))
+@dataclass(frozen=True)
+class Faces:
+    """N pictures, each with one face that counts."""
+
+    pictures: list[Tensor]  # each (1, 3, H, W) in 0..1
+    points: Tensor  # (N, 468, 2), its mesh
+
+
+def synthetic(data: Path, split: Split) -> Faces:
+    """Made-up people of a split of the training data."""
+    people = load_people(data, split, ("omi", "fake"))
+    return Faces(list((people.pixels.float() / 255).split(1)), people.mesh)
+
+
+def photographs(folder: Path, models: Models) -> Faces:
+    """The largest face of every photograph that has one of some size."""
+    pictures, points = [], []
+    for file in sorted(folder.glob("*.jpg")):
+        picture = images.read(file)
+        faces = order(find(picture, models), "large-small")
+        if len(faces) and float((faces.box[0, 2:] - faces.box[0, :2]).min()) >= _SMALLEST:
+            pictures.append(picture)
+            points.append(faces.mesh[0])
+    if len(points) < 2:
+        raise BadInput(f"{folder}: fewer than two photographs with a face of {_SMALLEST} px")
+    return Faces(pictures, torch.stack(points))
+
+
+def drawn(count: int, total: int) -> tuple[Tensor, Tensor]:
+    """Sources and targets, always the same; nobody is put onto themselves."""
+    generator = Generator().manual_seed(5)
+    sources, targets = (torch.randperm(total, generator=generator)[:count] for _ in range(2))
+    return sources, torch.where(sources == targets, (targets + 1) % total, targets)
+
+
+def swapped(
+    faces: Faces, sources: Tensor, targets: Tensor, swapper: Swapper, models: Models, size: int
+) -> list[Tensor]:
+    """The pictures of the targets with a source each, largest face onto largest face, (1, 3, H, W)."""
+    results = []
+    for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+        person = encoded(identity_from([faces.pictures[source]], models), swapper, models)
+        results.append(swap_faces(faces.pictures[target], person, models, size=size, indices=[0]).images)
+    return results
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judges see in N faces."""
+
+    identity: Tensor  # (N, 128)
+    points: Tensor  # (N, 68, 2)
+
+
+def seen(pictures: list[Tensor], points: Tensor, judges: Judges) -> Seen:
+    """Pictures of any size, each with a face at mesh points (N, 468, 2)."""
+    rows = [
+        (judges.identity(picture, place), judges.points(picture, mesh.box(place)))
+        for picture, place in zip(pictures, points.split(1), strict=True)
+    ]
+    return Seen(*(torch.cat(column) for column in zip(*rows, strict=True)))
+
+
+def report(result: Seen, everyone: Seen, sources: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The measures of each pair, (N,); errors are against the target."""
+    to_source = (result.identity * everyone.identity[sources]).sum(-1)
+    to_target = (result.identity * everyone.identity[targets]).sum(-1)
+    return {
+        "cos_source": to_source,
+        "cos_target": to_target,
+        "nearer_to_source": (to_source > to_target).float(),
+        "top_1": retrieved(result.identity, everyone.identity, sources).float(),
+        "pose_degrees": pose_error(result.points, everyone.points[targets]),
+        "expression": expression_error(result.points, everyone.points[targets]),
+    }
+
+
+def sheet(columns: list[list[Tensor]], points: list[Tensor]) -> Image.Image:
+    """A row for each pair, two pairs side by side; faces are cut out with their surroundings."""
+    wide = len(columns) * _CELL + 10
+    rows = min(_SHOWN, len(columns[0]))
+    whole = Image.new("RGB", (2 * wide, -(-rows // 2) * _CELL), "white")
+    for row in range(rows):
+        for column, (pictures, places) in enumerate(zip(columns, points, strict=True)):
+            box = mesh.box(places[row : row + 1])[0]
+            middle, reach = (box[:2] + box[2:]) / 2, 0.8 * float((box[2:] - box[:2]).max())
+            corners = (*(middle - reach).tolist(), *(middle + reach).tolist())
+            cell = images.to_pil(pictures[row][0]).transform(
+                (_CELL, _CELL), Image.Transform.EXTENT, corners, Image.Resampling.BICUBIC
+            )
+            whole.paste(cell, (row % 2 * wide + column * _CELL, row // 2 * _CELL))
+    return whole
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
-    parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--split", default="test", choices=("test", "validation"))
-    parser.add_argument("--swapper", default=DEFAULT, choices=SWAPPERS)
-    parser.add_argument("--size", type=int)
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--of", default="test", choices=("test", "validation", "photos"))
+    parser.add_argument("--swappers", nargs="+", default=[DEFAULT])
+    parser.add_argument("--size", type=int, help="px, default: each swapper's best")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    recogniser = torch.jit.load(arguments.data / "teachers" / "recogniser_b.pt")
-    models = load_models()
-    swapper = load_swapper(arguments.swapper, default_store())
-    size = arguments.size or swapper.sizes[-1]
-    people = load_people(arguments.data, arguments.split, ("omi", "fake"))
-    generator = Generator().manual_seed(5)
-    sources, targets = (torch.randperm(len(people), generator=generator)[: arguments.pairs] for _ in range(2))
-    pixels = people.pixels.float() / 255
+    judges, models = load_judges(arguments.data), load_models()
     with torch.inference_mode():
-        results = []
-        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
-            person = identity_from([pixels[source : source + 1]], models)
-            picture = pixels[target : target + 1]
-            done = swap_faces(picture, encoded(person, swapper, models), models, size=size, indices=[0])
-            results.append(done.images)
-        swapped = torch.cat(results)
-        result = embed(recogniser, swapped, people.mesh[targets])
-        source = embed(recogniser, pixels[sources], people.mesh[sources])
-        target = embed(recogniser, pixels[targets], people.mesh[targets])
-        to_source, to_target = (result * source).sum(-1), (result * target).sum(-1)
-        everyone = embed(recogniser, pixels, people.mesh)
-        # What stays: landmarks found again in the result, in per cent of the outer-eye distance.
-        moved = locate(swapped, torch.arange(len(swapped)), five(people.mesh[targets]), models.landmarks)
-        before = locate(pixels[targets], torch.arange(len(targets)), five(people.mesh[targets]), models.landmarks)
-    report = {
-        "pairs": len(sources),
-        "people": len(people),
-        "size": size,
-        "cos_source": float(to_source.mean()),
-        "cos_target": float(to_target.mean()),
-        "cos_source_target": float((source * target).sum(-1).mean()),
-        "nearer_to_source": float((to_source > to_target).float().mean()),
-        "top_1": float(((result @ everyone.T).argmax(1) == sources).float().mean()),
-        "landmark_shift": 100 * float(error(moved, before).mean()),
-    }
+        if arguments.of == "photos":
+            faces = photographs(arguments.data / "photos", models)
+        else:
+            faces = synthetic(arguments.data, arguments.of)
+        sources, targets = drawn(arguments.pairs, len(faces.points))
+        everyone = seen(faces.pictures, faces.points, judges)
+        whole: dict[str, object] = {"of": arguments.of, "people": len(faces.points), "pairs": len(sources)}
+        columns = [[faces.pictures[row] for row in rows.tolist()] for rows in (sources, targets)]
+        places = [faces.points[sources], faces.points[targets]]
+        for name in arguments.swappers:
+            swapper = load_swapper(name, default_store())
+            size = arguments.size or swapper.sizes[-1]
+            results = swapped(faces, sources, targets, swapper, models, size)
+            values = report(seen(results, faces.points[targets], judges), everyone, sources, targets)
+            whole[name] = {"size": size, **{key: str(interval(value)) for key, value in values.items()}}
+            log.info("%s %s", name, json.dumps(whole[name], indent=1))
+            columns.append(results)
+            places.append(faces.points[targets])
     arguments.out.mkdir(parents=True, exist_ok=True)
-    log.info("%s", json.dumps(report, indent=1))
-    name = f"swap_{arguments.swapper}_{arguments.split}"
-    (arguments.out / f"{name}.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    side, columns = 220, 3
-    shown = min(_SHOWN, len(sources))
-    sheet = Image.new("RGB", (columns * (3 * side + 10), -(-shown // columns) * side), "white")
-    for place in range(shown):
-        row = (pixels[sources[place]], pixels[targets[place]], swapped[place])
-        for column, picture in enumerate(row):
-            x = place % columns * (3 * side + 10) + column * side
-            sheet.paste(images.to_pil(picture).resize((side, side)), (x, place // columns * side))
-    sheet.save(arguments.out / f"{name}.png")
+    base = arguments.out / f"swap_{arguments.of}"
+    with placed(base.with_suffix(".json")) as beside:
+        beside.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    images.write(base.with_suffix(".png"), images.from_pil(sheet(columns, places))[0])
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BadInput as error:
+        complain(str(error))
+        sys.exit(2)

@@ -1,0 +1,138 @@
+"""Small training pairs for comparing ways to train: photographs, and proxies of most of them.
+
+Surrogates work at 128 px, everything is kept at 64 px, in files of so many people each, so that it can be stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from .. import mesh, weights
+from ..adapt import Shape, reshaped
+from ..align import align, resize
+from ..pipeline import Models
+from ..source_surrogate import source_surrogate
+from ..surrogate import Surrogate
+from ..target_surrogate import Judge, target_surrogate
+from ..train.people import People
+from ..types import Crops, FaceSet, join
+from .evidence_student import SIDE
+
+log = logging.getLogger(__name__)
+
+
+_WORK = 128  # px, of what surrogates work on
+_CHUNK = 64  # people a file
+_DONORS = 256  # of whom the nearest gives the face
+_ROUNDS = 2  # tries to make somebody else of each person
+_BEND = (0.5, 1.0)  # how much thinner or chubbier
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """N photographs and M proxies of them, bytes: (N or M, 3, 64, 64) uint8."""
+
+    photographs: Tensor
+    y: Tensor  # the photographs that have proxies
+    x_src: Tensor
+    x_tgt: Tensor
+    thin: Tensor  # x_tgt with thinner faces
+    chubby: Tensor
+    own_thin: Tensor  # y with thinner faces
+    own_chubby: Tensor
+    source_similarity: Tensor  # (M,) cosine of x_src and y by the bundled encoder
+    target_similarity: Tensor  # (M,) of x_tgt and y
+
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor]) -> Made:
+        return Made(*(tensors[field.name] for field in fields(Made)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def cut(people: People, rows: Tensor, size: int) -> Crops:
+    """The faces of these people, cut out by their mesh."""
+    points, count = people.mesh[rows], torch.arange(len(rows))
+    one = torch.ones(len(rows))
+    faces = FaceSet(count, mesh.box(points), mesh.five(points), points, one, -one.long())
+    return align(people.pixels[rows].float() / 255, faces, size=size)
+
+
+@torch.inference_mode()
+def build(people: People, models: Models, folder: Path, count: int, seed: int = 0) -> Made:
+    """Everything for so many of these people, from the folder what of it is there already."""
+    order = torch.randperm(len(people), generator=Generator().manual_seed(seed))
+    chunks = order[:count].split(_CHUNK)
+    for number, rows in enumerate(chunks):
+        file = _file(folder, number)
+        if not file.exists():
+            made = _made(people, rows, models, Generator().manual_seed(seed + 1 + number))
+            weights.write(file, made.tensors(), {"arch": "evidence"})
+            log.info("%s: %d of %d people have proxies", file, len(made.y), len(rows))
+    return load(folder, len(chunks))
+
+
+def load(folder: Path, chunks: int) -> Made:
+    """The first so many files of a folder as one."""
+    parts = [weights.read(_file(folder, number))[0] for number in range(chunks)]
+    return Made.of({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:03d}.safetensors"
+
+
+def _made(people: People, rows: Tensor, models: Models, generator: Generator) -> Made:
+    crops = cut(people, rows, _WORK)
+    some = torch.randperm(len(people), generator=generator)[:_DONORS]
+    donors = cut(people, some, _WORK)
+    target = _somebody_else(crops, donors, generator, models)
+    source = source_surrogate(crops[target.rows], generator, encoder=models.encoder, others=donors)
+    target = target[source.rows]
+    own = crops[target.rows]
+    amount = torch.rand(len(own), 2, generator=generator) * (_BEND[1] - _BEND[0]) + _BEND[0]
+    thin, chubby = (Shape.of(len(own), face=sign * amount[:, side]) for side, sign in ((0, -1), (1, 1)))
+    bent = {
+        name: reshaped(some, shape).crops
+        for name, some, shape in (
+            ("thin", target.crops, thin),
+            ("chubby", target.crops, chubby),
+            ("own_thin", own, thin),
+            ("own_chubby", own, chubby),
+        )
+    }
+    pictures = {"photographs": crops, "y": own, "x_src": source.crops, "x_tgt": target.crops, **bent}
+    assert source.similarity is not None and target.similarity is not None
+    return Made.of(
+        {name: _kept(one) for name, one in pictures.items()}
+        | {"source_similarity": source.similarity, "target_similarity": target.similarity}
+    )
+
+
+def _somebody_else(crops: Crops, donors: Crops, generator: Generator, models: Models) -> Surrogate:
+    """Target surrogates of those of whom one passes in a few tries, in the order of the crops."""
+    judge = Judge(encoder=models.encoder, landmarks=models.landmarks)
+    found: list[Surrogate] = []
+    left = torch.arange(len(crops))
+    for _ in range(_ROUNDS):
+        made = target_surrogate(crops[left], donors, generator, judge=judge)
+        found.append(replace(made, rows=left[made.rows]))
+        left = left[~torch.isin(left, found[-1].rows)]
+    whole = Surrogate(
+        join([one.crops for one in found]),
+        torch.cat([one.rows for one in found]),
+        [what for one in found for what in one.did],
+        torch.cat([one.similarity for one in found if one.similarity is not None]),
+    )
+    return whole[whole.rows.argsort()]
+
+
+def _kept(crops: Crops) -> Tensor:
+    return (resize(crops, SIDE).pixels.clamp(0, 1) * 255).round().byte()

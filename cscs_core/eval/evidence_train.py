@@ -1,0 +1,140 @@
+"""Small swappers trained alike but for their proxy pairs, one part of the method left out in each.
+
+They are trained by the steps of `cscs train`, but without a critic and an ID adapter: on a processor a minute is better
+spent on more steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from .. import weights
+from ..files import BadInput
+from ..models import for_inference
+from ..train.losses import Weights, robust
+from ..train.presets import Part, Preset
+from ..train.student import Recogniser, Student, load_recogniser
+from ..train.swap_data import Data, MemoryPictures, MemoryProxies, OrdinaryPairs, PairSource
+from ..train.swap_loop import begin, draw
+from ..train.swap_step import iterate
+from .evidence_data import Made
+from .evidence_student import SIDE, Remembering, SmallStudent
+
+log = logging.getLogger(__name__)
+
+_TELL = 200  # steps between lines of the log
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to train."""
+
+    says: str
+    pairs: str  # what stands beside the ordinary pairs, see `pairs`
+    identity: float = 0.5  # how much the identity counts
+
+
+VARIANTS = {
+    "full": Variant("proxies as they are made", "full"),
+    "ordinary": Variant("no proxies: ordinary pairs in their place", "ordinary"),
+    "no_source": Variant("no source surrogate: x_src = y", "no_source"),
+    "no_target": Variant("no target surrogate: x_tgt = y", "no_target"),
+    "no_shape": Variant("no shape adaptation: x_tgt is never bent", "no_shape"),
+    # A way that swaps less keeps more of the target: with this one, ways can be compared where they swap as much.
+    "full_strong": Variant("proxies, the identity counts twice as much", "full", 1.0),
+}
+
+
+class NoCritic(nn.Module):
+    """In the place of a critic, thinks the same of all pictures: (N, ...) -> (N,)."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.bias.expand(len(pictures))
+
+
+def preset(steps: int, identity: float) -> Preset:
+    return Preset(
+        "evidence",
+        size=SIDE,
+        encoder="encoder.safetensors",
+        generator=SmallStudent,
+        critic=NoCritic,
+        parts=(Part("ordinary", 4, Weights(identity, 5, 0)), Part("proxy", 4, Weights(identity, 10, 0))),
+        loss=robust,
+        steps=steps,
+        rate=2e-3,
+        betas=(0.9, 0.99),
+        warm_up=30,
+        cosine=True,
+        clip=1.0,
+        r1_every=steps + 1,
+        average=0.99,
+    )
+
+
+def pairs(kind: str, made: Made) -> PairSource:
+    """What is learned from beside ordinary pairs."""
+    targets = partial(MemoryProxies, made.y)
+    return {
+        "full": lambda: targets(made.x_src, made.x_tgt, (made.thin, made.chubby)),
+        "ordinary": lambda: OrdinaryPairs(MemoryPictures(made.photographs)),
+        "no_source": lambda: targets(made.y, made.x_tgt, (made.thin, made.chubby)),
+        "no_target": lambda: targets(made.x_src, made.y, (made.own_thin, made.own_chubby)),
+        "no_shape": lambda: targets(made.x_src, made.x_tgt),
+    }[kind]()
+
+
+def recogniser() -> Recogniser:
+    """The bundled encoder, which tells students who somebody is and what they make of it."""
+    found = load_recogniser(weights.LITE / "encoder.safetensors")
+    for_inference(found.network)
+    return Remembering(found.network, found.width)
+
+
+def student(name: str, made: Made, known: Recogniser, steps: int, seed: int, file: Path) -> SmallStudent:
+    """A trained one, in evaluation mode; from the file if that is there already. Raises BadInput if that one had other
+    steps."""
+    if not file.exists():
+        trained, minutes = _trained(name, made, known, steps, seed)
+        weights.write(
+            file, trained.state_dict(), {"arch": "evidence", "steps": str(steps), "minutes": f"{minutes:.2f}"}
+        )
+    found = SmallStudent(known.width)
+    tensors, notes = weights.read(file)
+    if notes.get("steps") != str(steps):
+        raise BadInput(f"{file}: was trained for {notes.get('steps')} steps, not {steps}; choose another --out")
+    found.load_state_dict(tensors)
+    return found.eval().requires_grad_(False)
+
+
+def _trained(name: str, made: Made, known: Recogniser, steps: int, seed: int) -> tuple[nn.Module, float]:
+    """The averaged student, and for how many minutes it used a processor."""
+    from accelerate import Accelerator
+
+    variant = VARIANTS[name]
+    plan = preset(steps, variant.identity)
+    torch.manual_seed(seed)
+    # The steps want a module to call; the parts of the shipped students they leave alone on one device.
+    fresh = cast(Student, SmallStudent(known.width))
+    training = begin(plan, Accelerator(mixed_precision="bf16", cpu=True), known, seed, fresh)
+    photographs = OrdinaryPairs(MemoryPictures(made.photographs))
+    data = Data({"ordinary": photographs, "proxy": pairs(variant.pairs, made)}, {})
+    began = time.process_time()
+    for step in range(1, steps + 1):
+        terms = iterate(training, draw(training, data, seed, step), step, plan.pace(step, step / steps))
+        if step % _TELL == 0:
+            said = ", ".join(f"{term} {float(value):.3f}" for term, value in terms.items() if "critic" not in term)
+            log.info("%s, seed %d, step %d: %s", name, seed, step, said)
+    return training.average, (time.process_time() - began) / 60
