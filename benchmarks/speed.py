@@ -22,7 +22,9 @@ from torch import Tensor
 from cscs_core import geometry, images
 from cscs_core.align import align
 from cscs_core.identity import encode
+from cscs_core.lite_swapper import SIDE, load_lite
 from cscs_core.locate import locate
+from cscs_core.models import AEIConfig, AEINet, FusedAEINet
 from cscs_core.paste import paste
 from cscs_core.pipeline import encoded, find, identity_from, load_models, swap_faces
 from cscs_core.swap import swap
@@ -109,9 +111,30 @@ def main() -> None:
             "one by one",
         )
     )
+    lite = load_lite(device)
+    known = lite.encode(person)
+    generator = FusedAEINet(AEINet(AEIConfig())).to(device)
+    z = generator.prepare(torch.nn.functional.normalize(torch.rand(1, 512, device=device), dim=-1))
     for size in (256, 512):
         crops = align(frame, one, "ffhq_512", size)
         lines.append((f"warp swapper, one face, {size} px", lambda crops=crops: swap(crops, person, warp), None, ""))
+        lines.append(
+            (
+                f"lite swapper, one face, {size} px",
+                lambda crops=crops: swap(crops, known, lite),
+                lambda: generator(torch.zeros(1, 3, 256, 256, device=device), z),
+                "the generator of CSCS, 256 px",
+            )
+        )
+    seen = [torch.rand(1, channels, SIDE, SIDE, device=device) for channels in (3, 3, 1)]
+    lines.append(
+        (
+            "of that the refiner",
+            lambda: lite.refiner(*seen, known.z),
+            lambda: generator(torch.zeros(1, 3, 256, 256, device=device), z),
+            "the generator of CSCS, 256 px",
+        )
+    )
     big = torch.nn.functional.interpolate(frame, (1080, 1920), mode="bilinear")
     crops = align(big, replace(one, landmarks=one.landmarks * 1.5, mesh=one.mesh * 1.5), "ffhq_512", 512)
     lines.append(
@@ -125,7 +148,7 @@ def main() -> None:
     lines.append(
         (
             f"everything, {len(faces)} faces, 1280x720",
-            lambda: swap_faces(frame, encoded(person, warp, models), models),
+            lambda: swap_faces(frame, encoded(person, lite, models), models),
             None,
             "",
         )

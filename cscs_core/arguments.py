@@ -8,9 +8,11 @@ from pathlib import Path
 
 from . import images
 from .detectors import BUNDLED
+from .export import SIGNATURES
 from .files import BadInput
 from .select import ORDERS
 from .swappers import DEFAULT, SWAPPERS
+from .train.presets import PRESETS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,11 +22,13 @@ def parser() -> argparse.ArgumentParser:
         "so when you publish a result.",
     )
     commands = whole.add_subparsers(
-        dest="command", required=True, metavar="demo | detect | swap | models | fetch | convert"
+        dest="command",
+        required=True,
+        metavar="demo | detect | swap | pairs | train | models | fetch | convert | export",
     )
 
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda, cuda:1, mps ...")
+    common.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda, cuda:1 ...")
 
     finding = argparse.ArgumentParser(add_help=False, parents=[common])
     finding.add_argument("--order", choices=ORDERS, default="large-small", help="how faces are numbered in a picture")
@@ -34,22 +38,28 @@ def parser() -> argparse.ArgumentParser:
     )
     finding.add_argument("--json", type=Path, metavar="FILE", help="write a report")
 
-    demo = commands.add_parser("demo", parents=[common], help="swap the bundled example people")
+    swapping = argparse.ArgumentParser(add_help=False)
+    swappers = f"{', '.join(SWAPPERS)}, or the folder of a run of `cscs train`; default: {DEFAULT}"
+    swapping.add_argument("--swapper", default=DEFAULT, metavar="NAME", help=swappers)
+
+    demo = commands.add_parser("demo", parents=[common, swapping], help="swap the bundled example people")
     demo.add_argument("--out", type=Path, default=Path("out/demo.png"), help="the grid: source | target | result")
-    demo.add_argument("--swapper", choices=SWAPPERS, default=DEFAULT)
 
     detect = commands.add_parser("detect", parents=[finding], help="say where the faces are")
     detect.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures, or folders of pictures")
 
-    swap = commands.add_parser("swap", parents=[finding], help="put the source's face into the targets")
+    swap = commands.add_parser("swap", parents=[finding, swapping], help="put the source's face into the targets")
     path = {"type": Path, "required": True, "metavar": "PATH"}
     swap.add_argument("--source", nargs="+", **path, help="photos of ONE person, or a folder of them")
     swap.add_argument(
-        "--weights", type=float, nargs="+", metavar="W", help="how much each source photo counts; for warp, whether"
+        "--weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="how much each source photo counts; for lite and warp, which are used",
     )
     swap.add_argument("--target", nargs="+", **path, help="the pictures to change, or a folder of them")
     swap.add_argument("--output", **path, help="a file for one target, a folder for several")
-    swap.add_argument("--swapper", choices=SWAPPERS, default=DEFAULT)
     swap.add_argument(
         "--size", type=int, metavar="PX", help="side of the face while it is worked on; default: the best"
     )
@@ -74,6 +84,40 @@ def parser() -> argparse.ArgumentParser:
     )
     swap.add_argument("--no-provenance", dest="provenance", action="store_false", help="leave out the synthetic note")
 
+    pairs = commands.add_parser("pairs", help="make training data of a folder of photographs")
+    pairs.add_argument(
+        "photos", type=Path, metavar="IN", help="a folder of photographs; the largest face of each counts"
+    )
+    pairs.add_argument(
+        "out", type=Path, metavar="OUT", help="normal_data, proxy_data and manifest.jsonl; begun before: goes on"
+    )
+    pairs.add_argument("--size", type=int, default=256, metavar="PX", help="side of the face crops")
+    pairs.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed makes the same pictures")
+    pairs.add_argument("--count", type=int, default=1, metavar="N", help="sources of each photograph, and targets")
+    pairs.add_argument("--jobs", type=int, metavar="N", help="processes, 0.5 GB each at 256 px; default: one a core")
+
+    train = commands.add_parser("train", help="train a swapper; docs/training.md says how")
+    train.add_argument("preset", metavar="PRESET", help=", ".join(PRESETS))
+    train.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="has normal_data and proxy_data")
+    train.add_argument("--out", type=Path, metavar="FOLDER", help="the run, new or to go on with; default: runs/PRESET")
+    train.add_argument("--steps", type=int, metavar="N", help="how long, in place of what the preset says")
+    train.add_argument("--minutes", type=float, metavar="M", help="how long, in place of what the preset says")
+    train.add_argument("--batch", type=int, metavar="N", help="pairs of each sort a step, over all processes")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed learns the same")
+    train.add_argument("--encoder", type=Path, metavar="FILE", help="the frozen encoder, in place of the preset's")
+    train.add_argument(
+        "--weights", type=Path, metavar="FOLDER", help="begin with a run's swapper, or with CSCS's files"
+    )
+    train.add_argument("--precision", choices=("no", "bf16"), default="no", help="mixed precision, for new GPUs")
+    train.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto: CUDA or MPS if there is one")
+    train.add_argument(
+        "--on-the-fly",
+        action="store_true",
+        help="make new surrogates of normal_data at every step; read no proxy_data",
+    )
+    train.add_argument("--tensorboard", action="store_true", help="write its events, too")
+    train.add_argument("--dry-run", action="store_true", help="say what it would take, write nothing")
+
     models = commands.add_parser("models", help="which models of others are here, can be fetched or have to be brought")
     models.add_argument("--json", type=Path, metavar="FILE", help="write the table, with hashes, terms and addresses")
 
@@ -90,6 +134,10 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("--adapter", choices=("concat", "replace"), help="the kind of an ID adapter that shows none")
     convert.add_argument("--half", action="store_true", help="half floats: half the size")
     convert.add_argument("--licence", metavar="TEXT", help="a note for the file")
+
+    export = commands.add_parser("export", help="a bundled network as ONNX, for other programs")
+    export.add_argument("name", choices=SIGNATURES, help="what each takes and gives is in the model card")
+    export.add_argument("file", type=Path, metavar="FILE.onnx")
     return whole
 
 

@@ -1,4 +1,4 @@
-"""The command line: `cscs demo | detect | swap | models | fetch | convert`.
+"""The command line: `cscs demo | detect | swap | pairs | train | models | fetch | convert | export`.
 
 Exit codes: 0 done, 2 bad input, 1 a fault of ours (a traceback).
 """
@@ -21,13 +21,16 @@ from .arguments import check_apart, outputs, parser, pictures
 from .console import complain, say, tracked
 from .convert import run_convert
 from .cscs_swapper import CSCSSwapper
+from .export import run_export
 from .files import BadInput, check_writable, placed
 from .model_commands import ready, run_fetch, run_models
+from .pairs import run_pairs
 from .pipeline import Models, NoFace, Source, encoded, find, identity_from, load_models, swap_faces
 from .restore import Restoration, load_restorer
 from .select import order
 from .store import default_store
-from .swappers import load_swapper
+from .swappers import load_swapper, public
+from .train.swap_run import run_train
 from .types import FaceSet, Identity
 
 
@@ -40,9 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         "demo": run_demo,
         "detect": run_detect,
         "swap": run_swap,
+        "pairs": run_pairs,
+        "train": run_train,
         "models": run_models,
         "fetch": partial(run_fetch, after=ready),
         "convert": run_convert,
+        "export": run_export,
     }
     try:
         return commands[options.command](options)
@@ -58,7 +64,8 @@ def run_demo(options: argparse.Namespace) -> int:
     images.format_of(options.out)
     check_writable(options.out)
     device = _device(options.device)
-    demo.run(options.out, load_models(device), options.swapper, load_swapper(options.swapper, default_store(), device))
+    swapper = load_swapper(options.swapper, default_store(), device)
+    demo.run(options.out, load_models(device), public(options.swapper), swapper)
     return 0
 
 
@@ -96,7 +103,9 @@ def run_swap(options: argparse.Namespace) -> int:
     swapper = load_swapper(options.swapper, default_store(), device)
     if options.balance or options.quad:
         if not isinstance(swapper, CSCSSwapper):
-            raise BadInput(f"--balance and --quad: are for the swapper cscs, not for {options.swapper}")
+            raise BadInput(
+                f"--balance and --quad: are for the swapper cscs and trained ones, not for {options.swapper}"
+            )
         encoder, adapter = options.balance or (1.0, 1.0)
         template = QUAD if options.quad else swapper.template
         swapper = replace(swapper, encoder_weight=encoder, adapter_weight=adapter, template=template)
@@ -147,7 +156,7 @@ def _swap(
     )
     notes = list(done.skipped)
     if len(done.faces):
-        note = provenance.synthetic(options.swapper) if options.provenance else {}
+        note = provenance.synthetic(public(options.swapper)) if options.provenance else {}
         images.write(output, done.images[0], **note)
     elif images.FORMATS.get(target.suffix.lower()) == images.format_of(output):
         _copy(target, output)

@@ -1,4 +1,4 @@
-"""Every swapper by its name: the bundled one, CSCS, and those that the user's folders hold."""
+"""Every swapper by its name: the bundled ones, CSCS, those that the user's folders hold; or by its training run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import torch
 
 from .cscs_swapper import CSCSSwapper
 from .files import BadInput
+from .lite_swapper import load_lite
 from .models import FusedAEINet, IdAdapter, IResNet, for_inference
 from .onnx_swapper import OnnxSwapper, load_onnx_swapper
 from .registry import EMBEDDINGS, MODELS, ModelSpec, SwapperSpec
 from .store import Store, listing, named, to_run
 from .swap import Swapper
+from .trained_swapper import load_trained
 from .warp_swapper import WarpSwapper
 from .weights import load_model
 
-DEFAULT = "warp"
+DEFAULT = "lite"
+_BUNDLED = (DEFAULT, "warp")
 _FILES = {name: spec for name, spec in MODELS.items() if spec.swapper and spec.swapper.embedding != "cscs"}
-SWAPPERS = (DEFAULT, "cscs", *_FILES)
+SWAPPERS = (*_BUNDLED, "cscs", *_FILES)
 _CSCS = {"cscs_generator": "aei", "cscs_encoder": "iresnet", "cscs_adapter": "id_adapter"}  # file and architecture
 
 
@@ -28,7 +31,7 @@ def available(store: Store) -> list[str]:
     files = listing(store)
     cscs = ["cscs"] if all(_converted(file) in files for file in _CSCS) else []
     return [
-        DEFAULT,
+        *_BUNDLED,
         *cscs,
         *(name for name, spec in _FILES.items() if all(named(files, part) for part in _parts(spec))),
     ]
@@ -37,15 +40,24 @@ def available(store: Store) -> list[str]:
 def load_swapper(
     name: str, store: Store, device: torch.device | str = "cpu", sessions: torch.device | str | None = None
 ) -> Swapper:
-    """The swapper of that name, ready on the device; `sessions` is where onnxruntime runs, the device if not given.
-    Raises BadInput if there is none or its files are missing."""
+    """The swapper of that name, or of the run folder of that path, ready on the device; `sessions` is where onnxruntime
+    runs, the device if not given. Raises BadInput if there is none or its files are missing."""
+    if name == "lite":
+        return load_lite(device)
     if name == "warp":
         return WarpSwapper()
     if name == "cscs":
         return _load_cscs(store, device)
     if name in _FILES:
         return _load_file(name, store, device, sessions)
-    raise BadInput(f"no swapper {name!r}; there are {', '.join(SWAPPERS)}")
+    if Path(name).is_dir():
+        return load_trained(Path(name), store, device)
+    raise BadInput(f"no swapper {name!r}; there are {', '.join(SWAPPERS)}, or the folder of a training run")
+
+
+def public(name: str) -> str:
+    """What may be said of a swapper to anybody who sees its pictures: a folder's path is the user's own business."""
+    return name if name in SWAPPERS else "trained"
 
 
 def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:

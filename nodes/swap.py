@@ -41,9 +41,10 @@ class FaceSwap(io.ComfyNode):
                     "swapper",
                     options=host.swappers(),
                     default=DEFAULT,
-                    tooltip="How the face is made. warp bends the source photo onto the target's expression: quick "
-                    "and sharp, best when both look roughly the same way. cscs is the published network, for academic "
-                    "use only; it and other networks are listed once their files are in models/cscs.",
+                    tooltip="How the face is made. lite bends the source photo onto the target's expression and lets a "
+                    "small network make it belong there; warp is the same without the network. Both are best when "
+                    "source and target look roughly the same way. cscs is the published network, for academic use "
+                    "only; it and other networks are listed once their files are in models/cscs.",
                 ),
                 io.Combo.Input(
                     "faces_order",

@@ -23,7 +23,7 @@ from cscs_core.weights import save_model
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "cscs_core" / "examples").glob("*.jpg"))[:2]
 WIDGETS = {
-    "swapper": "warp",
+    "swapper": "lite",
     "faces_order": "large-small",
     "faces_index": "",
     "reference_threshold": 0.5,

@@ -16,6 +16,8 @@ from PIL import Image
 from cscs_core import cli, images
 from cscs_core.cli import main
 from cscs_core.demo import EXAMPLES
+from cscs_core.models import SmallGenerator, SmallGeneratorConfig
+from cscs_core.train.student import load_recogniser, new_student, save_student
 from cscs_core.weights import LITE
 
 MISSING = [name for name in ("detector", "landmarks", "encoder") if not (LITE / f"{name}.safetensors").exists()]
@@ -67,7 +69,7 @@ def test_options_of_cscs_are_refused_with_another_swapper(
     landscape: Path, tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", *option) == 2
-    assert "are for the swapper cscs, not for warp" in capsys.readouterr().err
+    assert "are for the swapper cscs and trained ones, not for " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("weights", [["1", "1"], ["-1"], ["0"], ["inf"], ["nan"]])
@@ -91,6 +93,11 @@ def test_the_module_is_the_program():
         [sys.executable, "-m", "cscs_core.cli", "detect", "no such.png"], cwd=root, capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stdout == "" and done.stderr == "cscs: no such.png: no such file\n"
+
+
+def test_what_only_training_needs_is_not_loaded_before():
+    code = "import sys, cscs_core.cli; sys.exit('accelerate' in sys.modules or 'scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1]).returncode == 0
 
 
 @pytest.mark.parametrize("role", ["--source", "--target", "--reference"])
@@ -149,7 +156,7 @@ def test_a_size_the_swapper_does_not_have_is_bad_input(
     tmp_path: Path, landscape: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--size", "300") == 2
-    assert "--size 300: warp works at" in capsys.readouterr().err
+    assert "--size 300: lite works at" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(landscape: Path, monkeypatch: pytest.MonkeyPatch):
@@ -159,6 +166,15 @@ def test_a_fault_of_ours_is_not_called_bad_input(landscape: Path, monkeypatch: p
     monkeypatch.setattr(cli, "load_models", fail)
     with pytest.raises(ValueError, match="weights are damaged"):  # python itself exits with 1
         main(["detect", str(landscape)])
+
+
+def test_an_unknown_swapper_is_answered_with_those_there_are(
+    tmp_path: Path, landscape: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert swap(landscape, landscape, tmp_path / "out.png", "--swapper", "magic") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cscs: no swapper 'magic'; there are ") and " warp, " in said and said.count("\n") == 1
+    assert "or the folder of a training run" in said
 
 
 # Detect
@@ -222,6 +238,18 @@ def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path
     assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "b.png", "--no-provenance") == 0
     with Image.open(tmp_path / "a.png") as noted, Image.open(tmp_path / "b.png") as plain:
         assert "Synthetic" in noted.info["Description"] and not plain.info
+
+
+@needs_people
+def test_the_folder_of_a_training_run_is_a_swapper_and_stays_out_of_the_picture(tmp_path: Path):
+    recogniser = load_recogniser(LITE / "encoder.safetensors")
+    student = new_student(SmallGenerator(SmallGeneratorConfig(128, (4, 8), 1)), recogniser)
+    save_student(tmp_path / "my run", student, recogniser, 64)
+    run, out = str(tmp_path / "my run"), tmp_path / "out.png"
+    assert swap(PEOPLE[0], PEOPLE[1], out, "--swapper", run, "--size", "64") == 0
+    assert 0.01 < changed(PEOPLE[1], out).mean() < 0.7
+    with Image.open(out) as noted:
+        assert "swapper trained" in noted.info["Description"] and "my run" not in str(noted.info)
 
 
 @needs_people

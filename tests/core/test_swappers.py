@@ -10,6 +10,7 @@ from cscs_core import detectors, weights
 from cscs_core.cscs_swapper import CSCSSwapper
 from cscs_core.detectors import load_detector
 from cscs_core.files import BadInput
+from cscs_core.lite_swapper import LiteSwapper
 from cscs_core.models import (
     AEIConfig,
     AEINet,
@@ -55,19 +56,20 @@ def put_cscs(store: Store, kind: str = "add", identity: int = 512) -> None:
         weights.save_model(store.home / f"{name}.safetensors", model)
 
 
-def test_without_files_there_is_the_bundled_one(store):
-    assert available(store) == ["warp"]
+def test_without_files_there_are_the_bundled_ones(store):
+    assert available(store) == ["lite", "warp"]
+    assert isinstance(load_swapper("lite", store), LiteSwapper)
     assert isinstance(load_swapper("warp", store), WarpSwapper)
 
 
 def test_cscs_is_there_with_its_three_files(store, narrow):
     put_cscs(store)
-    assert available(store) == ["warp", "cscs"]
+    assert available(store) == ["lite", "warp", "cscs"]
     swapper = load_swapper("cscs", store)
     assert isinstance(swapper, CSCSSwapper) and isinstance(swapper.generator, FusedAEINet)
     assert (swapper.template, swapper.sizes) == ("ffhq_512", (256,))
     (store.home / "cscs_encoder.safetensors").unlink()
-    assert available(store) == ["warp"]
+    assert available(store) == ["lite", "warp"]
     with pytest.raises(BadInput, match=r"cscs_encoder.safetensors not found in .*`cscs fetch cscs`"):
         load_swapper("cscs", store)
 
@@ -93,21 +95,21 @@ def test_a_swapper_of_others_is_listed_when_it_and_its_encoder_are_there(store):
     folder = store.others[0] / "swap"
     folder.mkdir(parents=True)
     (folder / "inswapper_128.onnx").touch()
-    assert available(store) == ["warp"]
+    assert available(store) == ["lite", "warp"]
     with pytest.raises(BadInput, match=r"swapper inswapper_128: w600k_r50.onnx not here; `cscs models` says where"):
         load_swapper("inswapper_128", store)
     store.home.mkdir(exist_ok=True)
     (store.home / "w600k_r50.safetensors").touch()  # converted
-    assert available(store) == ["warp", "inswapper_128"]
+    assert available(store) == ["lite", "warp", "inswapper_128"]
 
 
 def test_an_unknown_swapper_is_named_with_those_there_are(store):
-    with pytest.raises(BadInput, match="no swapper 'magic'; there are warp, cscs, inswapper_128"):
+    with pytest.raises(BadInput, match="no swapper 'magic'; there are lite, warp, cscs, inswapper_128"):
         load_swapper("magic", store)
 
 
 def test_swappers_are_those_of_the_registry():
-    assert set(SWAPPERS) == {"warp", "cscs", *(name for name, spec in MODELS.items() if spec.swapper)} - {
+    assert set(SWAPPERS) == {"lite", "warp", "cscs", *(name for name, spec in MODELS.items() if spec.swapper)} - {
         "cscs_generator"
     }
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 SWAP = {
-    "swapper": "warp",
+    "swapper": "lite",
     "faces_order": "large-small",
     "faces_index": "",
     "reference_threshold": 0.5,
@@ -234,7 +234,7 @@ def test_networks_go_through_the_hosts_memory_manager_whole(swap: Any, host: Any
     swap(pictures(), source=pictures())
     patcher = importlib.import_module("comfy.model_patcher").CoreModelPatcher
     first, second = host.loads
-    assert [type(handle) for handle in first["models"]] == [patcher] * 3
+    assert [type(handle) for handle in first["models"]] == [patcher] * 5
     assert all(one is other for one, other in zip(first["models"], second["models"], strict=True))
     assert first["force_full_load"] and first["memory_required"] > 0
 
