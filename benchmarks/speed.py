@@ -113,7 +113,7 @@ def main() -> None:
     )
     lite = load_lite(device)
     known = lite.encode(person)
-    generator = FusedAEINet(AEINet(AEIConfig())).to(device)
+    generator = FusedAEINet(AEINet(AEIConfig()).eval()).to(device)
     z = generator.prepare(torch.nn.functional.normalize(torch.rand(1, 512, device=device), dim=-1))
     for size in (256, 512):
         crops = align(frame, one, "ffhq_512", size)

@@ -37,7 +37,7 @@ class LiteSwapper:
 
     refiner: Refiner
     encoder: LiteEncoder
-    warp: WarpSwapper = field(default_factory=lambda: WarpSwapper(light=0.12, seam=0.006))  # the rest is the refiner's
+    warp: WarpSwapper = field(default_factory=lambda: WarpSwapper(light=0.12, seam=0.015))
     template: str = "ffhq_512"
     sizes: tuple[int, ...] = (256, 512)
 

@@ -1,9 +1,9 @@
-"""Trains the refiner of the `lite` swapper on the examples of `refiner_data`, in two runs: the second goes on where the
-first has ended.
+"""Trains the refiner of the `lite` swapper on the examples of `refiner_data`: on proxies first, then on pairs of two
+people, too.
 
-python -m cscs_core.train.refiner --data ../shared/data --run runs/refiner/first --only-proxies --minutes 33
+python -m cscs_core.train.refiner --data ../shared/data --run runs/refiner/first --only-proxies --minutes 8
 python -m cscs_core.train.refiner --data ../shared/data --run runs/refiner/second --start runs/refiner/first \\
-    --minutes 10 --rate 1e-3
+    --minutes 40 --batch 8 --rate 1.5e-3
 
 On surrogates the result is known: pixels, fine and coarse, and the features of a perception network are to be the
 photograph's. On pairs of two people it is not: there the identity counts, as a recogniser sees it, and little else may
