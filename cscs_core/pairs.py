@@ -190,12 +190,8 @@ def _cores() -> int:
 def _workers(jobs: int) -> Iterator[Map]:
     """A `map` by so many processes of one thread each, results in order. On the way out they stop whatever they do."""
     if jobs == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums depend on their number
-        try:
-            yield map
-        finally:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # sums depend on their number; raised again it would break the LU of oneMKL
+        yield map
         return
     spawn = multiprocessing.get_context("spawn")
     told, telling = spawn.Pipe(duplex=False)

@@ -275,10 +275,8 @@ def test_interrupted_in_the_middle_of_a_folder_it_leaves_nothing_half(
         write(path, *picture, **notes)
 
     monkeypatch.setattr(images, "write", stop)
-    threads = torch.get_num_threads()
     with pytest.raises(KeyboardInterrupt):
         pairs.run_pairs(options(tmp_path / "in", tmp_path / "out"))
-    assert torch.get_num_threads() == threads
     assert set(files(tmp_path / "out")) == {"manifest.jsonl", "donors.safetensors", f"normal_data/{PEOPLE[0].name}"}
     assert not list((tmp_path / "out").glob(".cscs*")) and not list((tmp_path / "out" / "proxy_data").iterdir())
 

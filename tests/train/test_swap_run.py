@@ -148,15 +148,6 @@ def weights_of(network: nn.Module) -> Tensor:
     return torch.cat([value.detach().flatten().float() for value in network.state_dict().values()])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The order of sums is the same whoever else works on this machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # What a student is.
 
 
@@ -455,10 +446,7 @@ def wait_for(process: subprocess.Popen, run: Path, lines: int) -> None:
 def whole(tmp_path_factory) -> tuple[Path, Training]:
     """A run that nothing happened to."""
     run = tmp_path_factory.mktemp("whole")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     training, _ = learn(run, LONG)
-    torch.set_num_threads(before)
     return run, training
 
 
