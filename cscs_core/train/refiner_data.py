@@ -72,11 +72,10 @@ def proxies(people: People, rows: Tensor, models: Models, generator: Generator) 
 
 def pairs(people: People, rows: Tensor, models: Models, generator: Generator) -> dict[str, Tensor]:
     """One person's photograph, or a surrogate of it, laid onto another's."""
-    source = photographs(people, rows)
     others = torch.randperm(len(people), generator=generator)[: len(rows)]
     apart = (people.embedding[rows] * people.embedding[others]).sum(-1) < _SAME
     rows, others = rows[apart], others[apart]
-    target = photographs(people, others)
+    source, target = photographs(people, rows), photographs(people, others)
     changed = source_surrogate(source, generator, encoder=models.encoder, others=target)
     use = torch.rand(len(changed), generator=generator) < _OTHERWISE
     changed = changed[use]

@@ -6,11 +6,18 @@ from typing import Any, cast
 
 import pytest
 import torch
+import torch.nn.functional as nnf
 from torch import Generator
 
+from cscs_core import images
+from cscs_core.demo import EXAMPLES
 from cscs_core.lite_swapper import SIDE, SIZE
+from cscs_core.mesh import five
 from cscs_core.models import Refiner
+from cscs_core.pipeline import find, load_models
+from cscs_core.train.people import People
 from cscs_core.train.refiner import examples, losses, over, varied
+from cscs_core.train.refiner_data import pairs, photographs
 
 
 def batch(count: int = 12) -> dict[str, torch.Tensor]:
@@ -103,3 +110,23 @@ class Fakes:
 
     def apart(self, pictures: torch.Tensor, truth: torch.Tensor, *_: object) -> torch.Tensor:
         return (pictures - truth).square().mean((1, 2, 3))
+
+
+def test_a_pair_is_of_two_people_and_its_columns_belong_together():
+    models = load_models()
+    pictures = [nnf.interpolate(images.read(path), (320, 320), mode="area") for path in sorted(EXAMPLES.glob("*.jpg"))]
+    mesh = torch.cat([find(picture, models).mesh[:1] for picture in pictures])
+    embedding = torch.eye(128)[[0, 0, 1, 1, 2, 2]]  # three people, two pictures of each
+    pixels = torch.cat(pictures).mul(255).byte()
+    people = People(pixels, five(mesh), mesh, embedding, torch.ones(6))
+    with torch.inference_mode():
+        made = pairs(people, torch.arange(6), models, Generator().manual_seed(2))
+    counts = {name: len(value) for name, value in made.items()}
+    assert set(counts.values()) == {counts["known"]} and 0 < counts["known"] < 6
+    assert (made["identity"] * made["other"]).sum(-1).max() == 0
+    # The truth of a pair is its target, a photograph of `other`.
+    everyone = photographs(people, torch.arange(6)).pixels
+    for row in range(counts["known"]):
+        which = (everyone - made["truth"][row].float() / 255).abs().mean((1, 2, 3)).argmin()
+        assert embedding[which].equal(made["other"][row])
+    assert made["truth"].equal(made["target"]) and not made["known"].any()
