@@ -48,7 +48,12 @@ class Refiner(nn.Module):
         x = maps.pop()
         for block in self.inner:
             x = x + block(x, z)
-        for layer in (*self.up, None):
-            x = torch.cat([nnf.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False), maps.pop()], 1)
-            x = nnf.leaky_relu(self.last(x), 0.2) if layer is None else layer(x, z)
+        for layer in self.up:
+            x = layer(_beside(x, maps.pop()), z)
+        x = nnf.leaky_relu(self.last(_beside(x, maps.pop())), 0.2)
         return nnf.pixel_shuffle(self.change(x), 2) * region
+
+
+def _beside(x: Tensor, finer: Tensor) -> Tensor:
+    """Maps enlarged to the side of finer ones, and these, (N, C, h, w), (N, D, 2 h, 2 w) -> (N, C + D, 2 h, 2 w)."""
+    return torch.cat([nnf.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False), finer], 1)

@@ -15,7 +15,7 @@ from cscs_core.lite_swapper import LEFT, SIDE, SIZE, TOP, LiteSwapper, framed, l
 from cscs_core.models import Refiner, RefinerConfig
 from cscs_core.pipeline import Models, encoded, find, identity_from, load_models, swap_faces
 from cscs_core.swap import swap
-from cscs_core.types import Crops, Identity
+from cscs_core.types import Crops, Identity, join
 from cscs_core.warp_swapper import WarpSwapper
 
 PEOPLE = sorted((Path(images.__file__).parent / "examples").glob("*.jpg"))
@@ -132,15 +132,10 @@ def test_faces_do_not_change_each_other(lite, models, person):
     with torch.inference_mode():
         pictures = [images.read(file) for file in PEOPLE[1:4]]
         every = [align(picture, find(picture, models), size=256) for picture in pictures]
-        together = Crops(*(torch.cat(columns) for columns in zip(*(vars_of(one) for one in every), strict=True)))
-        done = swap(together, lite.encode(person), lite)
+        done = swap(join(every), lite.encode(person), lite)
         for row, one in enumerate(every):
             alone = swap(one, lite.encode(person), lite)
             assert (alone.pixels[0] - done.pixels[row]).abs().max() < 1e-4
-
-
-def vars_of(crops: Crops) -> tuple[Tensor, ...]:
-    return (crops.pixels, crops.mask, crops.matrix, crops.landmarks, crops.mesh, crops.frame)
 
 
 def test_no_face_is_no_work(lite, person, crops):
