@@ -31,6 +31,7 @@ SIGNATURES = {
     "refiner": Signature(
         {"target": (3, SIDE, SIDE), "laid": (3, SIDE, SIDE), "region": (1, SIDE, SIDE), "z": (128,)}, "change"
     ),
+    "restorer": Signature({"crops": (3, 256, 256)}, "change"),
 }
 
 

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from .align import resize
+from .align import align, resize
 from .files import BadInput
-from .types import Crops
+from .geometry import warp
+from .memory import Pause, go_on, in_parts
+from .paste import paste, paste_mask
+from .swap import reach
+from .types import Crops, FaceSet
 from .weights import read
 
 _CHUNK = 4  # faces that are worked on at once: memory does not grow with the crowd
@@ -31,7 +36,8 @@ class Restorer(Protocol):
 
 
 def restore(crops: Crops, restorer: Restorer, blend: float = 0.8, weight: float = 0.5) -> Crops:
-    """Every crop at the restorer's size, `blend` 0..1 of the way from the crop to what the restorer makes of it.
+    """Every crop at the restorer's size, `blend` 0..1 of the way from the crop to what the restorer makes of it. Larger
+    crops stay as large and keep their detail: only the change is enlarged.
 
     `weight` is CodeFormer's fidelity, 0 what is likeliest of faces in general .. 1 what is in the crop; other restorers
     ignore it. With blend 0 the crops are returned as they are.
@@ -41,9 +47,12 @@ def restore(crops: Crops, restorer: Restorer, blend: float = 0.8, weight: float 
             raise ValueError(f"{name} is {value}; it must be between 0 and 1")
     if not len(crops) or blend == 0:
         return crops
-    crops = resize(crops, restorer.size)
-    restored = torch.cat([restorer(chunk, weight) for chunk in crops.pixels.split(_CHUNK)])
-    return replace(crops, pixels=torch.lerp(crops.pixels, restored, blend))
+    seen = resize(crops, restorer.size)
+    restored = torch.cat(in_parts(lambda part: restorer(part, weight), seen.pixels, _CHUNK))
+    if crops.size <= restorer.size:
+        return replace(seen, pixels=torch.lerp(seen.pixels, restored, blend))
+    change = nnf.interpolate(restored - seen.pixels, (crops.size, crops.size), mode="bicubic", align_corners=False)
+    return replace(crops, pixels=(crops.pixels + blend * change).clamp(0, 1))
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,27 @@ class Restoration:
         return restore(crops, self.restorer, self.blend, self.weight)
 
 
+@torch.no_grad()
+def restore_faces(
+    images: Tensor, faces: FaceSet, restoration: Restoration, limit: Tensor | None = None, pause: Pause = go_on
+) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, H, W) with these faces made clearer, and how much of each pixel may have changed, (B, 1, H, W).
+
+    Only what the restorer changed is laid over, so that a face larger than its crops keeps its detail. `limit`
+    (B, 1, H, W) is where pixels may change. `pause` is called between parts of the work and may stop it by raising.
+    """
+    if not len(faces) or restoration.blend == 0:
+        return images, images.new_zeros(images.shape[0], 1, *images.shape[-2:])
+    crops = align(images, faces, restoration.restorer.template, restoration.restorer.size, pause)
+    crops = replace(crops, mask=reach(crops, pause))
+    if limit is not None:
+        crops = replace(crops, mask=crops.mask * warp(limit, crops.matrix, crops.size, frame=crops.frame))
+    change = replace(crops, pixels=restoration(crops).pixels - crops.pixels)
+    touched = paste_mask(images, crops, pause)
+    changed = (images + paste(torch.zeros_like(images), change, pause)).clamp(0, 1)
+    return changed.where(touched > 0, images), touched
+
+
 @dataclass(frozen=True)
 class NetworkRestorer:
     """GFPGAN, RestoreFormer or CodeFormer, as spandrel builds them."""
@@ -66,6 +96,10 @@ class NetworkRestorer:
     network: nn.Module  # (F, 3, 512, 512) -1..1 -> the same, first in a tuple
     template: str = "ffhq_512"
     size: int = 512
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, weight: float) -> Tensor:

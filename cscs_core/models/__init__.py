@@ -11,6 +11,7 @@ from .inference import for_inference
 from .iresnet import IResNet, IResNetConfig
 from .landmarks import FaceMesh, FaceMeshConfig, LandmarkConfig, LandmarkNet
 from .refiner import Refiner, RefinerConfig
+from .restorer import FaceRestorer, FaceRestorerConfig
 from .small_generator import SmallGenerator, SmallGeneratorConfig
 
 ARCHITECTURES = {
@@ -24,6 +25,7 @@ ARCHITECTURES = {
     "small_generator": (SmallGeneratorConfig, SmallGenerator),
     "graph": (GraphConfig, GraphNet),
     "refiner": (RefinerConfig, Refiner),
+    "face_restorer": (FaceRestorerConfig, FaceRestorer),
 }
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "FaceDetector",
     "FaceMesh",
     "FaceMeshConfig",
+    "FaceRestorer",
+    "FaceRestorerConfig",
     "FusedAEINet",
     "GraphConfig",
     "GraphNet",

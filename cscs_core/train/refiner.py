@@ -57,9 +57,10 @@ class Teachers:
     def apart(self, pictures: Tensor, truth: Tensor, generator: Generator | None = None) -> Tensor:
         """Perceptual distance (Zhang et al. 2018, all features counting alike) in the middle, or with a generator
         somewhere on the faces, (N,)."""
-        x, y = (SIDE - _WINDOW) // 2, (SIDE - _WINDOW) // 2
+        room = pictures.shape[-1] - _WINDOW
+        x, y = room // 2, room // 2
         if generator is not None:
-            x, y = torch.randint(SIDE - _WINDOW + 1, (2,), generator=generator).tolist()
+            x, y = torch.randint(room + 1, (2,), generator=generator).tolist()
         window = (..., slice(y, y + _WINDOW), slice(x, x + _WINDOW))
         with torch.no_grad():
             wanted = self.features(truth[window])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cscs_core import geometry, mask, weights
 from cscs_core.align import align, resize
 from cscs_core.files import BadInput
+from cscs_core.memory import OutOfMemory
 from cscs_core.paste import paste, paste_mask
 from cscs_core.restore import NetworkRestorer, load_restorer, restore
 from cscs_core.types import Crops, FaceSet
@@ -232,3 +233,14 @@ def test_a_restorer_of_whole_numbers_is_refused(restoreformer, tmp_path):
     name = "encoder.conv_in.weight"
     weights.write(tmp_path / "a.safetensors", {**restoreformer, name: restoreformer[name].to(torch.int8)}, {})
     assert f"'{name}' is int8; convert it to float32" in _refused(tmp_path / "a.safetensors")
+
+
+def test_faces_that_do_not_fit_into_memory_together_are_restored_in_smaller_parts(crops):
+    class Large(Inverts):
+        def __call__(self, pixels: Tensor, weight: float) -> Tensor:
+            if len(pixels) > 1:
+                raise OutOfMemory("no room")
+            return super().__call__(pixels, weight)
+
+    expected = restore(crops, Inverts(), blend=1.0)
+    torch.testing.assert_close(restore(crops, Large(), blend=1.0).pixels, expected.pixels)

@@ -26,6 +26,7 @@ from cscs_core.models import (
     EncoderConfig,
     FaceDetector,
     FaceMeshConfig,
+    FaceRestorerConfig,
     IdAdapterConfig,
     IdentityEncoder,
     IResNetConfig,
@@ -45,6 +46,7 @@ SMALL = {
     "id_adapter": IdAdapterConfig(depth=18, embedding=8),
     "discriminator": DiscriminatorConfig(size=16, width=8),
     "refiner": RefinerConfig(identity=8, widths=(4, 4), blocks=1),
+    "face_restorer": FaceRestorerConfig(widths=(4, 4), blocks=1),
     "small_generator": SmallGeneratorConfig(identity=3, widths=(2, 3), blocks=1),
     "graph": GraphConfig(
         inputs=(Port("x", (None, 3, 64, 64)),),
