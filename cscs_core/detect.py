@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as nnf
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import mesh
 from .boxes import suppress
 from .locate import locate
+from .memory import in_parts
 from .models import FaceDetector, FaceMesh
 from .types import FaceSet
 
@@ -36,17 +37,34 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class Attributes(Protocol):
+    """A detector that also tells ages and genders."""
+
+    def attributes(self, images: Tensor, frame: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """Ages and genders of F faces, as the columns of a FaceSet, (B, 3, H, W), (F,), (F, 4) -> (F,), (F,)."""
+        ...
+
+
 def detect(images: Tensor, detector: Detector, landmarks: FaceMesh, *, threshold: float = 0.5) -> FaceSet:
     """Every face of every image, (B, 3, H, W) in 0..1, best score first within its frame."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
-    found = [detector(chunk, threshold) for chunk in images.split(_CHUNK)]
-    if not sum(len(score) for _, _, _, score in found):
+
+    def look(rows: range) -> Found:
+        frame, box, points, score = detector(images[rows.start : rows.stop], threshold)
+        return frame + rows.start, box, points, score
+
+    found = in_parts(look, range(len(images)), _CHUNK)
+    if not sum(len(score) for *_, score in found):
         return FaceSet.empty(images.device)
-    frame = torch.cat([rows + index * _CHUNK for index, (rows, *_) in enumerate(found)])
-    box, points, score = (torch.cat([part[k] for part in found]) for k in (1, 2, 3))
+    frame, box, points, score = (torch.cat(column) for column in zip(*found, strict=True))
     dense = locate(images, frame, points, landmarks)
-    return FaceSet(frame, box, mesh.five(dense), dense, score, torch.full_like(frame, -1))
+    faces = FaceSet(frame, box, mesh.five(dense), dense, score, torch.full_like(frame, -1))
+    if not isinstance(detector, Attributes):
+        return faces
+    age, gender = detector.attributes(images, frame, box)
+    return replace(faces, age=age, gender=gender)
 
 
 @dataclass(frozen=True)

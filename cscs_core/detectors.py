@@ -27,6 +27,12 @@ def detectors(store: Store) -> list[str]:
     return [BUNDLED, *single, *dict.fromkeys((*KNOWN_PACKS, *packs(_folders(store))))]
 
 
+def available(store: Store) -> list[str]:
+    """The detectors whose files are here."""
+    found = packs(_folders(store))
+    return [name for name in detectors(store) if name not in KNOWN_PACKS or name in found]
+
+
 def load_detector(
     name: str, store: Store, device: torch.device | str = "cpu", sessions: torch.device | str | None = None
 ) -> tuple[Detector, Encoder | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -10,35 +12,70 @@ from torch import Tensor
 from .types import FaceSet
 
 COLOURS = ((255, 214, 10), (48, 209, 88), (100, 210, 255), (255, 105, 97), (191, 90, 242), (255, 159, 10))
+GREY = (150, 150, 150)
 
 
-def boxes(images: Tensor, faces: FaceSet) -> Tensor:
-    """Images (B, 3, H, W) with every face's box, five points and number; numbers start at 0 in each image, in the
-    order of the rows. Pixels without a mark keep their value bit for bit."""
-    faces = faces.to("cpu")
+def boxes(
+    images: Tensor,
+    faces: FaceSet,
+    *,
+    numbers: Tensor | None = None,
+    chosen: Tensor | None = None,
+    points: bool = True,
+    dense: bool = False,
+) -> Tensor:
+    """Images (B, 3, H, W) with every face's box, five points and number. Pixels without a mark keep their value bit for
+    bit.
+
+    Numbers start at 0 in each image, in the order of the rows, or are those given, (F,) int64, of which negative ones
+    are not written; colours go by them. `chosen` (F,) bool makes all other faces grey and thin. `points` and `dense`
+    say whether the five points and the dense mesh are drawn.
+    """
     out = images.clone()
     for index in faces.frame.unique().tolist():
-        colour, cover = _marks(faces[faces.frame == index], *images.shape[-2:])
-        mark = cover.to(images.device)[None]
-        out[index] = torch.where(mark > 0, images[index].lerp(colour.to(images), mark.to(images)), images[index])
+        rows = faces.frame == index
+        few = faces[rows].to("cpu")
+        shown = range(len(few)) if numbers is None else numbers[rows].tolist()
+        bright = [True] * len(few) if chosen is None else chosen[rows].tolist()
+        sheet = _sheet(few, shown, bright, points, dense, *images.shape[-2:])
+        y, x, colour, cover = _marks(sheet)
+        before = images[index][:, y, x]
+        out[index][:, y, x] = before.lerp(colour.to(images), cover.to(images))
     return out
 
 
-def _marks(faces: FaceSet, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """What to draw over one image: colour (3, H, W) and cover (H, W), both 0..1."""
+def _sheet(
+    faces: FaceSet, numbers: Sequence[int], bright: list[bool], points: bool, dense: bool, height: int, width: int
+) -> Image.Image:
+    """What to draw over one image, transparent elsewhere; what is chosen lies on top."""
     sheet = Image.new("RGBA", (width, height))
     pen = ImageDraw.Draw(sheet)
     line = max(1, round(max(height, width) / 500))
-    for number, (box, points) in enumerate(zip(faces.box.tolist(), faces.landmarks.tolist(), strict=True)):
-        colour = COLOURS[number % len(COLOURS)]
-        left, top, right, bottom = box
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
-        dot = max(1.0, (right - left) / 50)
-        for x, y in points:
-            pen.ellipse((x - dot, y - dot, x + dot, y + dot), fill=colour)
-        _label(pen, str(number), left, top, min(max((right - left) / 4, 10), 20 * line), colour, (height, width))
-    pixels = torch.from_numpy(np.asarray(sheet).astype(np.float32) / 255).permute(2, 0, 1)
-    return pixels[:3], pixels[3]
+    rows = list(zip(faces.box.tolist(), faces.landmarks.tolist(), faces.mesh.tolist(), numbers, bright, strict=True))
+    for (left, top, right, bottom), five, many, number, on in sorted(rows, key=lambda row: row[-1]):
+        colour = COLOURS[number % len(COLOURS)] if on and number >= 0 else GREY
+        thick = line if on else max(1, line // 2)
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=thick)
+        if dense:
+            fleck = (right - left) / 300
+            for x, y in many:
+                pen.ellipse((x - fleck, y - fleck, x + fleck, y + fleck), fill=colour)
+        if points:
+            dot = max(1.0, (right - left) / 50)
+            for x, y in five:
+                pen.ellipse((x - dot, y - dot, x + dot, y + dot), fill=colour)
+        if number >= 0:
+            size = min(max((right - left) / 4, 10), 20 * line)
+            _label(pen, str(number), left, top, size, colour, (height, width))
+    return sheet
+
+
+def _marks(sheet: Image.Image) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The marked pixels of a sheet: rows, columns, colour (3, N) and cover (N,), both 0..1."""
+    pixels = torch.from_numpy(np.asarray(sheet).copy())
+    y, x = pixels[..., 3].nonzero(as_tuple=True)
+    marks = (pixels[y, x].float() / 255).T
+    return y, x, marks[:3], marks[3]
 
 
 def _label(

@@ -24,6 +24,7 @@ from .runner import OnnxSetup, onnx_errors, warn_of_cpu
 
 _ELSE = "the bundled detector and encoder need none of it"
 _TASKS = ("detection", "recognition")
+_ATTRIBUTES = 96  # px: insightface tells networks for age and gender by this side
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,30 @@ class PackDetector:
     """The detector of a pack, one picture after another, as insightface runs it."""
 
     model: Any  # insightface's SCRFD
+    people: Any = None  # insightface's Attribute, of packs that have a network for age and gender
     networks: tuple[nn.Module, ...] = ()
 
     def __call__(self, images: Tensor, threshold: float) -> Found:
-        pictures = (images * 255).round().clamp(0, 255).byte().flip(1).movedim(1, -1).cpu().numpy()  # B, H, W, BGR
-        found = [self.model.detect(np.ascontiguousarray(picture), det_thresh=threshold) for picture in pictures]
+        found = [self.model.detect(picture, det_thresh=threshold) for picture in _pictures(images)]
         frame = torch.arange(len(found)).repeat_interleave(torch.tensor([len(rows) for rows, _ in found]).long())
         none = (np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32))
         rows, points = (torch.from_numpy(np.concatenate(part)).to(images) for part in zip(none, *found, strict=True))
         return frame.to(images.device), rows[:, :4], points, rows[:, 4]
+
+    def attributes(self, images: Tensor, frame: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """Ages and genders of faces, unknown without a network for them."""
+        age, gender = box.new_full((len(box),), torch.nan), torch.full_like(frame, -1)
+        if self.people is None:
+            return age, gender
+        from insightface.app.common import Face  # pyright: ignore[reportMissingImports]
+
+        for index in frame.unique().tolist():
+            rows = (frame == index).nonzero()[:, 0].tolist()
+            (picture,) = _pictures(images[index : index + 1])
+            told = [self.people.get(picture, Face(bbox=box[row].cpu().numpy())) for row in rows]
+            gender[rows] = gender.new_tensor([int(one) for one, _ in told])
+            age[rows] = age.new_tensor([max(0.0, float(years)) for _, years in told])
+        return age, gender
 
 
 @dataclass(frozen=True)
@@ -94,22 +110,32 @@ def load_pack(path: Path, device: torch.device | str = "cpu") -> tuple[Detector,
         raise BadInput(f"{path}: has no detector with five points ({_ELSE})")
     for model in models.values():
         warn_of_cpu(Path(model.model_file), model.session, device)
+    detector = PackDetector(models["detection"], models.get("genderage"))
     encoder = models.get("recognition")
     if encoder is None:
-        return PackDetector(models["detection"]), None
+        return detector, None
     width = encoder.forward(np.zeros((1, 3, *encoder.input_size), np.float32)).shape[-1]
-    return PackDetector(models["detection"]), PackEncoder(encoder, width, path.name)
+    return detector, PackEncoder(encoder, width, path.name)
+
+
+def _pictures(images: Tensor) -> list[np.ndarray]:
+    """(B, 3, H, W) as insightface takes pictures: H, W, BGR of eight bits."""
+    pictures = (images * 255).round().clamp(0, 255).byte().flip(1).movedim(1, -1).cpu().numpy()
+    return [np.ascontiguousarray(picture) for picture in pictures]
 
 
 def _by_shape(path: Path, setup: OnnxSetup) -> dict[str, Any]:
-    """Detector and recogniser, told by what goes in and out as insightface does, the first of each kind."""
+    """Detector, recogniser and what tells age and gender, known by what goes in and out as insightface does, the first
+    of each kind."""
     models: dict[str, Any] = {}
     for file in sorted(path.glob("*.onnx")):
         inputs, outputs = read_ports(file)
         height, width = inputs[0].shape[2:] if len(inputs) == 1 and len(inputs[0].shape) == 4 else (None, 0)
         if len(inputs) == 1 and len(outputs) in (9, 15):  # scores, boxes and points at three or five strides
             task = "detection"
-        elif len(outputs) == 1 and height == width and height not in (None, 96, 192):  # attributes, landmarks
+        elif len(outputs) == 1 and (height, width) == (_ATTRIBUTES, _ATTRIBUTES) and outputs[0].shape[-1:] == (3,):
+            task = "genderage"  # two scores for the gender, then the age
+        elif len(outputs) == 1 and height == width and height not in (None, _ATTRIBUTES, 192):  # 192: landmarks
             task = "recognition"
         else:
             continue

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import geometry, mesh
+from .memory import in_parts
 from .models import FaceMesh, LandmarkNet
 
 TEMPLATE = "dfl_whole_face"
@@ -35,19 +36,22 @@ MOUTH = Part(mesh.MOUTH_PART, 62.0)
 
 def locate(images: Tensor, frame: Tensor, points: Tensor, landmarks: FaceMesh) -> Tensor:
     """Dense landmarks from five points each, (F,), (F, 5, 2) -> (F, 468, 2) image pixels."""
-    found = points.new_zeros(len(frame), mesh.POINTS, 2)
-    for rows in torch.arange(len(frame), device=images.device).split(_CHUNK):
-        dense = _whole(images, frame[rows], points[rows], landmarks.whole)
-        left, mouth = list(EYE.points), list(MOUTH.points)
-        right = mesh.mirror()[left].tolist()
-        one = points.new_ones(len(rows), 1, 2)
-        sign = torch.cat([one, one * points.new_tensor([-1.0, 1.0])])  # the right eye is seen mirrored
-        eyes = torch.cat([dense[:, left], dense[:, right]])
-        eyes = _part(images, frame[rows].repeat(2), eyes, EYE, landmarks.eye, sign)
-        dense[:, left], dense[:, right] = eyes.chunk(2)
-        dense[:, mouth] = _part(images, frame[rows], dense[:, mouth], MOUTH, landmarks.mouth, one)
-        found[rows] = dense
-    return found
+    rows = torch.arange(len(frame), device=images.device)
+    found = in_parts(lambda part: _dense(images, frame[part], points[part], landmarks), rows, _CHUNK)
+    return torch.cat(found) if found else points.new_zeros(0, mesh.POINTS, 2)
+
+
+def _dense(images: Tensor, frame: Tensor, points: Tensor, landmarks: FaceMesh) -> Tensor:
+    dense = _whole(images, frame, points, landmarks.whole)
+    left, mouth = list(EYE.points), list(MOUTH.points)
+    right = mesh.mirror()[left].tolist()
+    one = points.new_ones(len(frame), 1, 2)
+    sign = torch.cat([one, one * points.new_tensor([-1.0, 1.0])])  # the right eye is seen mirrored
+    eyes = torch.cat([dense[:, left], dense[:, right]])
+    eyes = _part(images, frame.repeat(2), eyes, EYE, landmarks.eye, sign)
+    dense[:, left], dense[:, right] = eyes.chunk(2)
+    dense[:, mouth] = _part(images, frame, dense[:, mouth], MOUTH, landmarks.mouth, one)
+    return dense
 
 
 def _whole(images: Tensor, frame: Tensor, points: Tensor, network: LandmarkNet) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -13,11 +13,13 @@ from . import geometry
 from .align import align
 from .detect import Detector, LiteDetector, detect
 from .detectors import BUNDLED, load_detector
-from .identity import Encoder, LiteEncoder, encode, identify, known_by
+from .face_mask import AS_IT_IS, FaceMask, masked, softened
+from .identity import Encoder, LiteEncoder, encode, identify, known_by, photographed
+from .memory import Pause, go_on
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
-from .paste import paste, paste_mask
+from .paste import match_colour, paste, paste_mask
 from .restore import Restoration
-from .select import like, pick
+from .select import ORDERS, Chosen, choose
 from .select import order as ordered
 from .store import Store, default_store
 from .swap import Swapper
@@ -25,15 +27,19 @@ from .swap import swap as swap_crops
 from .types import FaceSet, Identity, join
 from .weights import LITE, load_model
 
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
+Look = Callable[[Tensor, "Models", float], FaceSet]  # finds the faces of pictures, from a score on
 
 
 class NoFace(ValueError):
-    """A photograph that should show a person shows none; `index` says which."""
+    """A photograph that should show a person shows none, or not the one asked for; `index` says which."""
 
-    def __init__(self, index: int):
-        super().__init__(f"no face found in photograph {index}")
-        self.index = index
+    def __init__(self, index: int, number: int = 0, found: int = 0):
+        super().__init__(
+            f"there is no face {number} in photograph {index}: {found} found, counted from 0"
+            if found
+            else f"no face found in photograph {index}"
+        )
+        self.index, self.number, self.found = index, number, found
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,29 @@ class Swapped:
     skipped: list[str]  # why faces or pictures were left alone, a sentence each
     similarity_to_source: Tensor  # (F,) cosine of the result and the source
     similarity_to_target: Tensor  # (F,) cosine of the result and the face that was there before
+    candidates: FaceSet = field(default_factory=FaceSet.empty)  # the faces that numbers count, in their order
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which faces of a picture are swapped; as it is, all."""
+
+    order: str = ORDERS[0]  # in which faces are counted
+    indices: Sequence[int] | None = None  # numbers of those left by the rest, from 0 on; all if not given
+    reference: Identity | None = None  # keeps the faces whose similarity to that person is at least `threshold`
+    threshold: float = 0.5
+    gender: str | None = None  # one of select.GENDERS leaves out the others and those of whom it is not known
+    detection: float = 0.5  # score from which something is a face
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to swapped faces."""
+
+    mask: FaceMask = AS_IT_IS
+    feather: float = 0.0  # 0..0.5 of the crop side: how much softer the edge becomes
+    colour_match: float = 0.0  # 0..1, how far their colours become those of the faces that were there
+    restoration: Restoration | None = None  # makes them clearer
 
 
 def load_models(
@@ -109,11 +138,15 @@ def identity_from(
     order: str = "large-small",
     threshold: float = 0.5,
     weights: Sequence[float] | None = None,
+    numbers: Sequence[int] | None = None,
+    photos: Callable[[range], Iterator[int]] = iter,
+    look: Look = find,
 ) -> Identity:
-    """One person from R photographs (1, 3, H, W) of any sizes: the first face of each by the order given. `weights` say
-    how much each photograph counts, all alike if not given.
+    """One person from R photographs (1, 3, H, W) of any sizes: the first face of each by the order given, or the one of
+    its number among `numbers`, (R,) from 0 on. `weights` say how much each photograph counts, all alike if not given.
+    `photos` goes through their rows and may stop the work by raising. `look` finds the faces.
 
-    Raises NoFace for a photograph without a face.
+    Raises NoFace for a photograph without a face or without one of that number.
     """
     if not images:
         raise ValueError("an identity needs at least one photograph")
@@ -121,15 +154,19 @@ def identity_from(
         weights = [1.0] * len(images)
     if len(weights) != len(images):
         raise ValueError(f"there are {len(weights)} weights for {len(images)} photographs")
-    if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+    if numbers is None:
+        numbers = [0] * len(images)
+    if len(numbers) != len(images):
+        raise ValueError(f"there are {len(numbers)} face numbers for {len(images)} photographs")
+    if not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
         raise ValueError("the weights of photographs must not be negative, and not all of them 0")
     found = []
-    for index, image in enumerate(images):
-        image = _finite(image.to(models.device))
-        faces = ordered(find(image, models, threshold), order)
-        if not len(faces):
-            raise NoFace(index)
-        one = identify(image, faces[:1], models.encoder)
+    for index in photos(range(len(images))):
+        image, number = _finite(images[index].to(models.device)), numbers[index]
+        faces = ordered(look(image, models, threshold), order)
+        if not 0 <= number < len(faces):
+            raise NoFace(index, number, len(faces))
+        one = identify(image, faces[number : number + 1], models.encoder)
         found.append(replace(one, crops=replace(one.crops, frame=torch.full_like(one.crops.frame, index))))
     return Identity(
         join([one.crops for one in found]),
@@ -140,9 +177,17 @@ def identity_from(
 
 
 @torch.no_grad()
+def likeness(images: Tensor, faces: FaceSet, person: Identity, models: Models) -> Tensor:
+    """How alike each face of pictures (B, 3, H, W) and a person are, (F,) cosine."""
+    embeddings = encode(_finite(images), faces, models.encoder)
+    return embeddings @ known_by(person.to(models.device), models.encoder).mean.to(embeddings)
+
+
+@torch.no_grad()
 def encoded(identity: Identity, swapper: Swapper, models: Models) -> Source:
-    """A person made ready for a swapper: what depends on the person alone is computed here, once."""
-    identity = known_by(identity.to(models.device), models.encoder)
+    """A person made ready for a swapper: what depends on the person alone is computed here, once. Raises BadInput for
+    a person whose photographs are not known."""
+    identity = known_by(photographed(identity).to(models.device), models.encoder)
     return Source(identity, swapper, swapper.encode(identity))
 
 
@@ -153,71 +198,49 @@ def swap_faces(
     models: Models,
     *,
     size: int | None = None,
-    order: str = "large-small",
-    indices: Sequence[int] | None = None,
-    reference: Identity | None = None,
-    threshold: float = 0.5,
+    choosing: Choosing = Choosing(),
     strength: float = 1.0,
-    detection: float = 0.5,
     limit: Tensor | None = None,
-    restoration: Restoration | None = None,
-    progress: Progress | None = None,
+    finish: Finish = Finish(),
+    pause: Pause = go_on,
 ) -> Swapped:
     """The person put into every picture (B, 3, H, W), on all faces or on those chosen.
 
-    `size` is the side of a face while it is worked on, the swapper's best if not given; `indices` count the faces of
-    each picture in the order given; `reference` keeps the faces whose similarity to that person is at least
-    `threshold`; `limit` (B or 1, 1, H, W) is where pixels may change; `restoration` makes the swapped faces clearer.
-    Pictures go one by one, so that memory does not grow with the batch and `progress` may stop the work by raising.
+    `size` is the side of a face while it is worked on, the swapper's best if not given; at `strength` 0 no face is
+    swapped; `limit` (B or 1, 1, H, W) is where pixels may change. Pictures go one by one, so that memory does not grow
+    with the batch; `pause` is called between parts of the work and may stop it by raising.
     """
     size = size or source.swapper.sizes[-1]
     if size not in source.swapper.sizes:
         raise ValueError(f"this swapper works at {', '.join(map(str, source.swapper.sizes))} px, not at {size}")
-    if reference is not None:
-        reference = known_by(reference.to(models.device), models.encoder)
+    if choosing.reference is not None:
+        reference = known_by(choosing.reference.to(models.device), models.encoder)
+        choosing = replace(choosing, reference=reference)
     results: list[Swapped] = []
     for index in range(images.shape[0]):
         image = _finite(images[index : index + 1].to(models.device))
-        faces, skipped = _choose(image, models, order, indices, reference, threshold, detection)
+        chosen = _choose(image, models, choosing)
+        if strength == 0 and len(chosen.faces):
+            chosen = replace(chosen, faces=chosen.faces[:0], skipped=[*chosen.skipped, "strength is 0"])
         area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
-        result = _swap_one(image, faces, source, models, size, strength, area, restoration)
+        result = _swap_one(image, chosen.faces, source, models, size, strength, area, finish, pause)
+        skipped = chosen.skipped
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
-        faces = replace(result.faces, frame=torch.full_like(result.faces.frame, index))
-        results.append(replace(result, faces=faces, skipped=skipped))
-        if progress:
-            progress(index + 1, images.shape[0])
+        faces, candidates = (
+            replace(rows, frame=torch.full_like(rows.frame, index)) for rows in (chosen.faces, chosen.candidates)
+        )
+        results.append(replace(result, faces=faces, skipped=skipped, candidates=candidates))
     return _join(results, images)
 
 
-def _choose(
-    image: Tensor,
-    models: Models,
-    by: str,
-    indices: Sequence[int] | None,
-    reference: Identity | None,
-    threshold: float,
-    detection: float,
-) -> tuple[FaceSet, list[str]]:
+def _choose(image: Tensor, models: Models, by: Choosing) -> Chosen:
     """The faces of one picture to be swapped, and why others are not."""
-    faces = ordered(find(image, models, detection), by)
+    faces = find(image, models, by.detection)
     if not len(faces):
-        return faces, ["no face found"]
-    skipped = []
-    if indices is not None:
-        missing = sorted({number for number in indices if not -len(faces) <= number < len(faces)})
-        skipped += [f"there is no face {number}: {len(faces)} found, counted from 0" for number in missing]
-        faces = pick(faces, list(indices))
-    if reference is not None and len(faces):
-        embeddings = encode(image, faces, models.encoder)
-        person = reference.mean.to(embeddings)
-        alike = like(faces, embeddings, person, threshold)
-        skipped += [
-            f"face at {_place(face_box)}: similarity {cosine:.2f} to the reference is below {threshold:.2f}"
-            for face_box, cosine in zip(faces.box[~alike], (embeddings[~alike] @ person).tolist(), strict=True)
-        ]
-        faces = faces[alike]
-    return faces, skipped
+        return Chosen(faces, faces, ["no face found"])
+    alike = None if by.reference is None else likeness(image, faces, by.reference, models)
+    return choose(faces, order=by.order, indices=by.indices, likeness=alike, threshold=by.threshold, gender=by.gender)
 
 
 def _swap_one(
@@ -228,33 +251,36 @@ def _swap_one(
     size: int,
     strength: float,
     limit: Tensor | None,
-    restoration: Restoration | None,
+    finish: Finish,
+    pause: Pause,
 ) -> Swapped:
     if not len(faces):
         none = faces.score.new_zeros(0)
         return Swapped(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
     template = source.swapper.template
-    crops = align(image, faces, template, size)
-    crops = swap_crops(crops, source.person, source.swapper, strength)
-    if limit is not None:
-        allowed = geometry.warp(limit, crops.matrix, crops.size, frame=crops.frame)
-        crops = replace(crops, mask=crops.mask * allowed)
+    crops = align(image, faces, template, size, pause)
+    crops = swap_crops(crops, source.person, source.swapper, strength, pause)
+    allowed = None if limit is None else geometry.warp(limit, crops.matrix, crops.size, frame=crops.frame)
+    crops = masked(crops, finish.mask, allowed, pause=pause)
+    crops = softened(crops, finish.feather, pause) if finish.feather else crops
+    crops = match_colour(image, crops, finish.colour_match, pause)
+    restoration = finish.restoration
     if restoration and restoration.restorer.template == template:
         crops = restoration(crops)
-    result, touched = paste(image, crops), paste_mask(image, crops)
+    result, touched = paste(image, crops, pause), paste_mask(image, crops, pause)
     if restoration and restoration.restorer.template != template:
-        result = _restored(result, faces, restoration, touched)
+        result = _restored(result, faces, restoration, touched, pause)
     after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
     likeness = after @ source.identity.mean
     return Swapped(result, touched, faces, [], likeness, (after * before).sum(-1))
 
 
-def _restored(image: Tensor, faces: FaceSet, restoration: Restoration, touched: Tensor) -> Tensor:
+def _restored(image: Tensor, faces: FaceSet, restoration: Restoration, touched: Tensor, pause: Pause) -> Tensor:
     """A picture with its swapped faces cut out once more, in the restorer's alignment, and laid back clearer."""
     restorer = restoration.restorer
-    crops = align(image, faces, restorer.template, restorer.size)
+    crops = align(image, faces, restorer.template, restorer.size, pause)
     mask = geometry.warp(touched, crops.matrix, crops.size, frame=crops.frame)
-    return paste(image, restoration(replace(crops, mask=mask)))
+    return paste(image, restoration(replace(crops, mask=mask)), pause)
 
 
 def _join(results: list[Swapped], images: Tensor) -> Swapped:
@@ -271,6 +297,7 @@ def _join(results: list[Swapped], images: Tensor) -> Swapped:
         [reason for one in results for reason in one.skipped],
         torch.cat([one.similarity_to_source for one in results]).to(device),
         torch.cat([one.similarity_to_target for one in results]).to(device),
+        join([one.candidates for one in results]).to(device),
     )
 
 
@@ -279,7 +306,3 @@ def _finite(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"pictures must be floating-point, 0..1, not {images.dtype}")
     return torch.nan_to_num(images.float(), 0.0, 1.0, 0.0)
-
-
-def _place(box: Tensor) -> str:
-    return ",".join(f"{side:.0f}" for side in box.tolist())

@@ -63,12 +63,16 @@ def find(store: Store, spec: ModelSpec) -> Path | None:
     return next((found for folder in (store.home, *store.others) if (found := _search(store, folder, spec))), None)
 
 
+def everything(store: Store) -> Iterator[Path]:
+    """The files of all folders, home first. One walk, nothing is read."""
+    return (path for folder in (store.home, *store.others) for path in _files(folder))
+
+
 def listing(store: Store) -> dict[str, Path]:
-    """The files of all folders by name, of each name the first. One walk, nothing is read."""
+    """The files of all folders by name, of each name the first."""
     found: dict[str, Path] = {}
-    for folder in (store.home, *store.others):
-        for path in _files(folder):
-            found.setdefault(path.name, path)
+    for path in everything(store):
+        found.setdefault(path.name, path)
     return found
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 _Rows = TypeVar("_Rows", "FaceSet", "Crops")
+_UNKNOWN = cast(Tensor, None)  # stands for a column of unknown values until the set is made
 
 
 def _select(rows: _Rows, index: Tensor | slice | list[int]) -> _Rows:
@@ -41,6 +42,14 @@ class FaceSet:
     mesh: Tensor  # (F, 468, 2) x y, pixels, face-mesh order; iBUG-68 is a subset of it
     score: Tensor  # (F,) 0..1
     track: Tensor  # (F,) int64, same person over time, -1 unknown
+    age: Tensor = _UNKNOWN  # (F,) years, NaN unknown
+    gender: Tensor = _UNKNOWN  # (F,) int64, 0 female, 1 male, -1 unknown
+
+    def __post_init__(self):
+        if self.age is None:
+            object.__setattr__(self, "age", torch.full_like(self.frame, torch.nan, dtype=torch.float32))
+        if self.gender is None:
+            object.__setattr__(self, "gender", torch.full_like(self.frame, -1))
 
     def __len__(self) -> int:
         return self.frame.shape[0]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cscs_core import detect
 from cscs_core.detect import LiteDetector
-from cscs_core.models import FaceDetector
+from cscs_core.memory import OutOfMemory
+from cscs_core.models import FaceDetector, FaceMesh
 
 
 class Everywhere(nn.Module):
@@ -34,3 +35,24 @@ def test_padding_repeats_the_last_row_and_column():
     expected = torch.nn.functional.pad(image, (0, 14, 0, 31), mode="replicate")
     assert torch.equal(padded, expected)
     assert padded.is_contiguous(memory_format=torch.channels_last)
+
+
+class Numbered:
+    """One face in each picture, at the place that its colour says; at most two pictures fit into its memory."""
+
+    networks = ()
+
+    def __call__(self, images: Tensor, threshold: float) -> detect.Found:
+        if len(images) > 2:
+            raise OutOfMemory("no room")
+        corner = images.mean((1, 2, 3))[:, None] * torch.tensor([100.0, 0.0])
+        points = corner[:, None] + torch.tensor([[2.0, 2], [6, 2], [4, 4], [2, 6], [6, 6]])
+        return torch.arange(len(images)), torch.cat([corner, corner + 8], 1), points, torch.ones(len(images))
+
+
+def test_pictures_that_do_not_fit_into_memory_together_keep_their_numbers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(detect, "locate", lambda images, frame, points, landmarks: torch.zeros(len(frame), 468, 2))
+    pictures = torch.arange(5.0)[:, None, None, None].expand(-1, 3, 32, 32) / 10
+    found = detect.detect(pictures, Numbered(), cast(FaceMesh, None))
+    assert found.frame.tolist() == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(found.box[:, 0], torch.arange(5.0) * 10)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from cscs_core import mesh, pipeline
 from cscs_core.detect import LiteDetector
+from cscs_core.face_mask import FaceMask
 from cscs_core.identity import LiteEncoder
 from cscs_core.models import FaceDetector, FaceMesh, IdentityEncoder
-from cscs_core.pipeline import Models, NoFace, Source, encoded, identity_from, swap_faces
+from cscs_core.pipeline import Choosing, Finish, Models, NoFace, Source, encoded, identity_from, swap_faces
 from cscs_core.restore import Restoration
 from cscs_core.types import FaceSet
 from cscs_core.warp_swapper import WarpSwapper
@@ -102,7 +103,10 @@ def test_a_black_limit_changes_nothing_bit_for_bit(models: Models, person: Sourc
 
 def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Source):
     image = picture((0, 1))
-    assert torch.equal(swap_faces(image, person, models, size=256, strength=0.0).images, image)
+    done = swap_faces(image, person, models, size=256, strength=0.0)
+    assert torch.equal(done.images, image) and not done.mask.any()
+    assert (len(done.faces), len(done.candidates), done.skipped) == (0, 1, ["strength is 0"])
+    assert swap_faces(picture(), person, models, size=256, strength=0.0).skipped == ["no face found"]
 
 
 @pytest.mark.parametrize(
@@ -113,20 +117,32 @@ def test_numbers_count_in_the_order_given(
     models: Models, person: Source, indices: list[int], tiles: set[tuple[int, int]]
 ):
     image = picture((1, 2), (0, 1), (0, 0))
-    done = swap_faces(image, person, models, size=256, order="left-right", indices=indices)
-    assert touched(image, done.images) == tiles and done.skipped == []
+    done = swap_faces(image, person, models, size=256, choosing=Choosing("left-right", indices))
+    assert touched(image, done.images) == tiles
+    assert len(done.skipped) == 3 - len(tiles) and all("is not asked for" in reason for reason in done.skipped)
 
 
 def test_a_number_that_is_not_there_is_said(models: Models, person: Source):
-    done = swap_faces(picture((0, 0)), person, models, size=256, indices=[0, 3])
+    done = swap_faces(picture((0, 0)), person, models, size=256, choosing=Choosing(indices=[0, 3]))
     assert len(done.faces) == 1 and done.skipped == ["there is no face 3: 1 found, counted from 0"]
+
+
+def test_numbers_count_the_faces_that_a_reference_keeps(models: Models, person: Source):
+    image = picture((0, 0), (1, 1))
+    image[..., 64:, 64:128] = image[..., 64:, 64:128].flip(1) * torch.tensor([1.0, 0.2, 0.6]).view(3, 1, 1) + 0.3
+    known = identity_from([picture((0, 0))], models)
+    for number, tiles in ((0, {(0, 0)}), (1, set())):
+        choosing = Choosing("right-left", [number], known, 0.99999)
+        done = swap_faces(image, person, models, size=256, choosing=choosing)
+        assert touched(image, done.images) == tiles
+    assert done.skipped[-1] == "there is no face 1: 1 left of 2, counted from 0"
 
 
 def test_a_reference_keeps_only_its_person(models: Models, person: Source):
     image = picture((0, 0), (1, 1))
     image[..., 64:, 64:128] = image[..., 64:, 64:128].flip(1) * torch.tensor([1.0, 0.2, 0.6]).view(3, 1, 1) + 0.3
     known = identity_from([picture((0, 0))], models)
-    done = swap_faces(image, person, models, size=256, reference=known, threshold=0.99999)
+    done = swap_faces(image, person, models, size=256, choosing=Choosing(reference=known, threshold=0.99999))
     assert touched(image, done.images) == {(0, 0)}
     assert len(done.skipped) == 1 and "to the reference is below" in done.skipped[0]
 
@@ -135,19 +151,6 @@ def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, per
     image = picture((0, 1))
     image[0, :, 20:30, 90:100] = float("nan")
     assert swap_faces(image, person, models, size=256).images.isfinite().all()
-
-
-def test_progress_counts_pictures_and_may_stop_the_work(models: Models, person: Source):
-    seen: list[tuple[int, int]] = []
-
-    def stop_at_two(done: int, of: int) -> None:
-        seen.append((done, of))
-        if done == 2:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        swap_faces(picture().expand(5, 3, 128, 192), person, models, size=256, progress=stop_at_two)
-    assert seen == [(1, 5), (2, 5)]
 
 
 def test_the_photo_without_a_face_is_named(models: Models):
@@ -162,6 +165,24 @@ def test_photos_of_any_size_make_one_person(models: Models):
     assert both.embedding.shape == (2, 128) and both.crops.frame.tolist() == [0, 1]
     expected = identity_from([one], models).mean + identity_from([other], models).mean
     assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-6)
+
+
+def test_the_face_of_its_number_is_taken_from_each_photo(models: Models):
+    photos = [picture((0, 0), (0, 1), seed=seed) for seed in (1, 2)]
+    alone = [identity_from([picture(tile, seed=seed)], models) for tile, seed in (((0, 1), 1), ((0, 0), 2))]
+    both = identity_from(photos, models, order="left-right", numbers=[1, 0])
+    for row, one in enumerate(alone):
+        assert torch.equal(both.crops.matrix[row], one.crops.matrix[0])
+    with pytest.raises(NoFace, match="no face 2 in photograph 1: 2 found, counted from 0"):
+        identity_from(photos, models, numbers=[0, 2])
+    with pytest.raises(ValueError, match="1 face numbers for 2"):
+        identity_from(photos, models, numbers=[0])
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1.0])
+def test_a_photo_cannot_count_beyond_numbers(models: Models, weight: float):
+    with pytest.raises(ValueError, match="weights of photographs"):
+        identity_from([picture((0, 0))] * 2, models, weights=[1.0, weight])
 
 
 def test_photos_count_by_their_weights(models: Models):
@@ -218,7 +239,7 @@ def test_whole_numbers_are_no_picture(models: Models, person: Source):
 class Brighten:
     """A restorer that makes every pixel white, and keeps what it was given."""
 
-    size = 128
+    size = 256
 
     def __init__(self, template: str):
         self.template, self.seen = template, []
@@ -230,16 +251,61 @@ class Brighten:
 
 def test_swapped_faces_are_restored_on_the_same_crop(models: Models, person: Source):
     image, restorer = picture((0, 1)), Brighten("ffhq_512")
-    done = swap_faces(image, person, models, size=256, restoration=Restoration(restorer, blend=1.0))
-    assert restorer.seen[0].shape == (1, 3, 128, 128) and done.mask.max() == 1
+    done = swap_faces(image, person, models, size=256, finish=Finish(restoration=Restoration(restorer, blend=1.0)))
+    assert restorer.seen[0].shape == (1, 3, 256, 256) and done.mask.max() == 1
     torch.testing.assert_close(done.images, torch.lerp(image, torch.ones(()), done.mask))
 
 
 def test_a_restorer_of_another_alignment_gets_crops_of_its_own(models: Models, person: Source):
     image, restorer = picture((0, 1)), Brighten("arcface_112_v2")
     plain = swap_faces(image, person, models, size=256)
-    done = swap_faces(image, person, models, size=256, restoration=Restoration(restorer, blend=1.0))
+    done = swap_faces(image, person, models, size=256, finish=Finish(restoration=Restoration(restorer, blend=1.0)))
     assert torch.equal(done.mask, plain.mask)
     inside, outside = (part.expand_as(image) for part in (plain.mask > 0.99, plain.mask == 0))
     assert done.images[inside].mean() > 0.98
     assert ((done.images - image)[outside].abs() > 0).float().mean() < 0.01  # the second cut blends at the rim
+
+
+def test_what_is_kept_of_a_face_is_kept_bit_for_bit(models: Models, person: Source):
+    image = picture((0, 1), (1, 2))
+    plain, kept = (
+        swap_faces(image, person, models, size=256, finish=Finish(FaceMask("whole", keep_eyes=keep, keep_mouth=keep)))
+        for keep in (False, True)
+    )
+    assert torch.equal(plain.images, swap_faces(image, person, models, size=256).images)
+    for x, y in kept.faces.landmarks[:, [0, 1, 3, 4]].flatten(0, 1).round().long().tolist():
+        assert torch.equal(kept.images[..., y, x], image[..., y, x])
+        assert not torch.equal(plain.images[..., y, x], image[..., y, x])
+    assert len(kept.faces) == 2
+
+
+def test_a_softer_edge_and_other_colours_stay_within_the_face(models: Models, person: Source):
+    image = picture((0, 1))
+    plain = swap_faces(image, person, models, size=256)
+    soft = swap_faces(image, person, models, size=256, finish=Finish(feather=0.1))
+    assert (soft.mask <= plain.mask + 1e-6).all() and soft.mask.sum() < 0.85 * plain.mask.sum()
+    matched = swap_faces(image, person, models, size=256, finish=Finish(colour_match=1.0))
+    assert torch.equal(matched.mask, plain.mask) and touched(plain.images, matched.images) == {(0, 1)}
+
+
+def test_numbers_count_the_faces_that_look_so(models: Models, person: Source, monkeypatch: pytest.MonkeyPatch):
+    def told(*args: object, **options: object) -> FaceSet:
+        faces = bright_squares(*args, **options)  # pyright: ignore[reportArgumentType]
+        return replace(faces, gender=torch.arange(len(faces)) % 2)
+
+    monkeypatch.setattr(pipeline, "detect", told)
+    image = picture((0, 0), (0, 1), (1, 2))  # female, male, female from left to right
+    done = swap_faces(image, person, models, size=256, choosing=Choosing("left-right", [1], gender="female"))
+    assert touched(image, done.images) == {(1, 2)}
+    assert len(done.candidates) == 2 and len(done.faces) == 1
+    assert any("looks male, not female" in reason for reason in done.skipped)
+
+
+def test_a_crowd_in_one_picture_can_be_stopped_between_its_faces(models: Models, person: Source):
+    asked = []
+    done = swap_faces(picture((0, 1)), person, models, size=256, pause=lambda: asked.append(1))
+    alone = len(asked)
+    twice = torch.cat([picture((0, 1)), picture((0, 1))], -1)
+    both = swap_faces(twice, person, models, size=256, pause=lambda: asked.append(1))
+    assert len(both.faces) == 2 * len(done.faces) == 2
+    assert len(asked) - alone >= 2 * alone > 4

@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from cscs_core.detect import detect
 from cscs_core.files import BadInput
 from cscs_core.insight import load_pack, packs
+from cscs_core.models import FaceMesh
 from cscs_core.runner import load_runner
 from cscs_core.scrfd import SCRFD
 
@@ -99,6 +101,30 @@ def test_its_faces_are_those_of_our_own_reading(pack, insightface):
         torch.testing.assert_close(ours[1][same], box[row], atol=2e-3, rtol=0)
         torch.testing.assert_close(ours[2][same], points[row], atol=2e-3, rtol=0)
         torch.testing.assert_close(ours[3][same], score[row], atol=1e-5, rtol=0)
+
+
+def test_a_pack_with_a_network_for_age_and_gender_fills_them(pack, insightface):
+    # The made-up network says the mean colour, red and green for the gender and blue for the age, less a half.
+    detector, _ = load_pack(pack)
+    red, green, blue = ([0.9, 0.2, 0.7], [0.1, 0.8, 0.9], [0.6, 0.5, 0.1])
+    images = torch.ones(2, 3, 300, 300) * torch.tensor(red).view(1, 3, 1, 1)
+    images[1, :, :, :150] = torch.tensor(green).view(3, 1, 1)
+    images[1, :, :, 150:] = torch.tensor(blue).view(3, 1, 1)
+    box = torch.tensor([[200.0, 100, 260, 160], [100, 100, 150, 160], [30, 100, 90, 160]])
+    age, gender = detector.attributes(images, torch.tensor([1, 0, 1]), box)  # pyright: ignore[reportAttributeAccessIssue]
+    assert gender.tolist() == [0, 0, 1]
+    expected = [max(0.0, (255 * value - 127.5) / 128) * 100 for value in (0.1, 0.7, 0.9)]
+    torch.testing.assert_close(age, torch.tensor(expected), atol=1.0, rtol=0)
+
+
+def test_what_is_found_with_a_pack_knows_it_only_where_the_pack_does(tmp_path, pack, insightface, monkeypatch):
+    shutil.copy(pack / "det_10g.onnx", tmp_path)
+    monkeypatch.setattr("cscs_core.detect.locate", lambda _, frame, *__: torch.zeros(len(frame), 468, 2))
+    with_it, without = (
+        detect(noise(1, 640), load_pack(folder)[0], FaceMesh(), threshold=0.6) for folder in (pack, tmp_path)
+    )
+    assert len(with_it) and set(with_it.gender.tolist()) <= {0, 1} and with_it.age.isfinite().all()
+    assert len(without) and set(without.gender.tolist()) == {-1} and without.age.isnan().all()
 
 
 def test_colours_are_not_swapped(pack, insightface):
