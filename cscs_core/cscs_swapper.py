@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from . import geometry
 from .align import QUAD, realign, resize
 from .models import AEIIdentity, FusedAEINet, IdAdapter, IdentityEncoder, IResNet, SmallGenerator
-from .swap import mixed, reach
+from .models.aei import attention
+from .swap import NoAttention, mixed, reach
 from .types import Crops, Identity, join
 
 SIZE = 256  # px, side of the published generator's pictures
@@ -67,6 +68,15 @@ class CSCSSwapper:
             prepared = self.generator.prepare(mixed(own, person.z, strength))
         swapped = self.generator(crops.pixels * 2 - 1, prepared)
         return replace(crops, pixels=(swapped * 0.5 + 0.5).clamp(0, 1), mask=crops.mask * reach(crops))
+
+    def attention(self, crops: Crops, person: CSCSPerson) -> Tensor:
+        """Where the generator would show the person rather than the target in these crops, of any size,
+        (F, 1, S, S) 0..1: `models.aei.attention`. Raises NoAttention for a generator of another kind."""
+        if not isinstance(self.generator, FusedAEINet):
+            raise NoAttention
+        masks: list[list[Tensor]] = []
+        self.generator(resize(crops, SIZE).pixels * 2 - 1, person.prepared, masks)
+        return attention(masks, crops.size)
 
     def parts(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """What encoder and adapter say of pictures (N, 3, S, S) in 0..1: (N, E) each, not normalised."""

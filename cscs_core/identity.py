@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,8 +11,12 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from .align import align, realign
+from .files import BadInput
+from .memory import in_parts
 from .models import IdentityEncoder
 from .types import Crops, FaceSet, Identity
+
+_CHUNK = 64  # faces that are cut out and seen at once: memory does not grow with the crowd
 
 
 class Encoder(Protocol):
@@ -66,7 +71,11 @@ def encode(images: Tensor, faces: FaceSet, encoder: Encoder) -> Tensor:
     """Unit embeddings of the faces, (F, E). Their dot product is the cosine similarity of two faces."""
     if not len(faces):
         return images.new_zeros(0, encoder.width, dtype=torch.float32)
-    return encoder(torch.nan_to_num(align(images, faces, encoder.template, encoder.size).pixels))
+
+    def see(part: FaceSet) -> Tensor:
+        return encoder(torch.nan_to_num(align(images, part, encoder.template, encoder.size).pixels))
+
+    return torch.cat(in_parts(see, faces, _CHUNK))
 
 
 def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) -> Identity:
@@ -79,12 +88,81 @@ def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) 
 
 
 def known_by(identity: Identity, encoder: Encoder) -> Identity:
-    """The person with embeddings of this encoder, made of the reference crops if another one had made them."""
+    """The person with embeddings of this encoder, made of the reference crops if another one had made them.
+
+    Raises BadInput if they are needed and not there.
+    """
     if identity.encoder == encoder.name:
         return identity
-    return replace(identity, embedding=embedded(identity.crops, encoder), encoder=encoder.name)
+    crops = photographed(identity).crops
+    return replace(identity, embedding=embedded(crops, encoder), encoder=encoder.name)
+
+
+def photographed(identity: Identity) -> Identity:
+    """The same person; raises BadInput if only the embedding is known, as in a face model of ReActor."""
+    if not len(identity.crops):
+        raise BadInput(
+            "this identity was saved without its photograph, by ReActor: it can only be matched, with the detector "
+            f"{identity.encoder}; for anything else read the person from a photo once more"
+        )
+    return identity
 
 
 def embedded(crops: Crops, encoder: Encoder) -> Tensor:
     """Unit embeddings of faces cut out already, (F, E)."""
     return encoder(realign(crops, encoder.template, encoder.size))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the references of an identity show one person."""
+
+    identity: Identity  # of the references that stay
+    kept: Tensor  # (R,) bool, which of those given
+    similarity: Tensor  # (R,) cosine of each one given to the mean of the others that stay, NaN where there are none
+    said: list[str]  # what was left out, or could not be, a sentence each
+
+
+def agreeing(identity: Identity, threshold: float) -> Agreement:
+    """The person without the references that show somebody else: whose cosine to the others is below the threshold,
+    the least alike first, each time seen against those still there.
+
+    Those that stay always have more than half of the weight, and are two or more: one photograph has nobody to
+    disagree with, and of two nobody knows which is wrong. Where that leaves somebody below the threshold no majority
+    agrees, and nothing is left out.
+    """
+    unit, weight = nnf.normalize(identity.embedding.float(), dim=-1), identity.weight.float()
+    counted, kept = weight > 0, torch.ones_like(weight, dtype=torch.bool)
+    while (doubtful := kept & (_to_others(unit, weight * kept) < threshold)).any():
+        enough = (weight * kept).sum() - weight > weight.sum() / 2
+        several = (kept & counted).sum() - counted.long() >= 2
+        if not (free := doubtful & enough & several).any():
+            return _undecided(identity, _to_others(unit, weight), threshold)
+        kept = kept.clone()
+        kept[_to_others(unit, weight * kept).where(free, math.inf).argmin()] = False
+    similarity = _to_others(unit, weight * kept)
+    said = [
+        f"photo {row} is left out: its similarity to the others, {similarity[row]:.2f}, is below {threshold:.2f}"
+        for row in (~kept).nonzero()[:, 0].tolist()
+    ]
+    return Agreement(only(identity, kept), kept, similarity, said)
+
+
+def _undecided(identity: Identity, similarity: Tensor, threshold: float) -> Agreement:
+    rows = ", ".join(str(row) for row in (similarity < threshold).nonzero()[:, 0].tolist())
+    said = f"none is left out: no majority agrees, though photo {rows} is less like the others than {threshold:.2f}"
+    return Agreement(identity, torch.ones_like(similarity, dtype=torch.bool), similarity, [said])
+
+
+def _to_others(unit: Tensor, weight: Tensor) -> Tensor:
+    """Cosine of each row to the weighted mean of the others, (R, E), (R,) -> (R,), NaN where these weigh nothing."""
+    own = weight[:, None] * unit
+    cosine = (nnf.normalize(own.sum(0) - own, dim=-1) * unit).sum(-1)
+    others = (weight > 0).sum() - (weight > 0).long()
+    return cosine.where(others > 0, math.nan)
+
+
+def only(identity: Identity, kept: Tensor) -> Identity:
+    """The person without some of the references, (R,) bool says which stay."""
+    crops = identity.crops[kept] if len(identity.crops) else identity.crops
+    return replace(identity, crops=crops, embedding=identity.embedding[kept], weight=identity.weight[kept])

@@ -68,6 +68,13 @@ def lips(mesh: Tensor, size: int) -> Tensor:
     return (_ring(mesh, LIPS, size) - mouth(mesh, size)).clamp_min(0)
 
 
+def features(mesh: Tensor, size: int) -> Tensor:
+    """Eyes, brows and the whole mouth with some skin around them, softly, (F, 468, 2) -> (F, 1, S, S)."""
+    parts = eyes(mesh, size) + brows(mesh, size) + _ring(mesh, LIPS, size)
+    soft = feather(grow(parts.clamp(0, 1), 0.03 * size), 0.02 * size)
+    return (soft * 1.001).clamp_max(1)  # a blur of ones is not always one
+
+
 def feather(mask: Tensor, radius: float) -> Tensor:
     """A smooth fall-off inside the mask: 0 at its edge and at the crop's border, all of it `radius` pixels further in.
 
@@ -75,14 +82,23 @@ def feather(mask: Tensor, radius: float) -> Tensor:
     """
     if radius <= 0:
         return mask
-    reach = math.ceil(radius)
-    taps = torch.arange(-reach, reach + 1, device=mask.device, dtype=mask.dtype)
-    taps = (taps * (math.pi / 2 / (radius + 1))).cos().square()
-    taps = taps / taps.sum()
-    framed = nnf.pad(mask[..., 1:-1, 1:-1], (reach + 1,) * 4)  # the border counts as outside
-    blurred = nnf.conv2d(nnf.conv2d(framed, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
+    height, width = mask.shape[-2:]
+    blurred = _blur(height, radius, mask) @ mask @ _blur(width, radius, mask).T
     inside = (2 * blurred - 1).clamp(0, 1)  # the blur is a half along a straight edge
     return torch.minimum(inside * inside * (3 - 2 * inside), mask)
+
+
+def _blur(side: int, radius: float, like: Tensor) -> Tensor:
+    """The blur of a line by a bell of that reach, as a matrix (side, side); its first and last pixel, and all beyond
+    them, are nothing. As a product it is several times faster than as a convolution."""
+    reach = math.ceil(radius)
+    taps = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
+    taps = (taps * (math.pi / 2 / (radius + 1))).cos().square()
+    place = torch.arange(side, device=like.device)
+    away = place - place[:, None] + reach
+    matrix = (taps / taps.sum())[away.clamp(0, 2 * reach)].where((away >= 0) & (away <= 2 * reach), 0)
+    matrix[:, [0, -1]] = 0
+    return matrix
 
 
 def grow(mask: Tensor, pixels: float) -> Tensor:

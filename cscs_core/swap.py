@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from . import mask
+from .align import lies
+from .memory import Pause, at_once, go_on, in_parts
 from .types import Crops, Identity, join
-
-_CHUNK = 8  # faces that are worked on at once: memory does not grow with the crowd
 
 
 class Swapper(Protocol):
@@ -37,7 +37,39 @@ class Swapper(Protocol):
         ...
 
 
-def swap(crops: Crops, person: Any, swapper: Swapper, strength: float = 1.0) -> Crops:
+@runtime_checkable
+class Attentive(Protocol):
+    """A swapper that can show where the person counts in what it makes."""
+
+    def attention(self, crops: Crops, person: Any, /) -> Tensor:
+        """Crops as they were before the swap -> (F, 1, S, S), 0 all the target's .. 1 all the person's."""
+        ...
+
+
+class NoAttention(ValueError):
+    """Attention was asked of a swapper that has none."""
+
+    def __init__(self):
+        super().__init__(
+            "this swapper has no attention to show: cscs has, and generators of its kind trained with `cscs train`; "
+            "connect one of them, or choose another kind of mask"
+        )
+
+
+def suited(crops: Crops, swapper: Swapper, of_any_size: bool = False) -> None:
+    """Raises ValueError, saying what to choose in Align Faces, for crops that are not as the swapper takes them."""
+    if not len(crops):
+        return
+    wrong = []
+    if crops.size not in swapper.sizes and not of_any_size:
+        wrong.append(f"resolution {' or '.join(map(str, swapper.sizes))} (the crops have {crops.size})")
+    if not lies(crops, swapper.template):
+        wrong.append(f"template {swapper.template} (the crops lie in another)")
+    if wrong:
+        raise ValueError(f"this swapper does not fit the crops: choose {' and '.join(wrong)} in Align Faces")
+
+
+def swap(crops: Crops, person: Any, swapper: Swapper, strength: float = 1.0, pause: Pause = go_on) -> Crops:
     """Every crop with the face of the person, as encoded by this swapper; its mask says where. Strength 0 changes
     nothing."""
     if not 0 <= strength <= 1:
@@ -46,8 +78,18 @@ def swap(crops: Crops, person: Any, swapper: Swapper, strength: float = 1.0) -> 
         return replace(crops, mask=crops.mask * 0)
     if crops.size not in swapper.sizes:
         raise ValueError(f"crops are {crops.size} px; this swapper takes {' or '.join(map(str, swapper.sizes))}")
-    starts = range(0, len(crops), _CHUNK)
-    return join([swapper(crops[start : start + _CHUNK], person, strength) for start in starts])
+    return join(in_parts(lambda part: swapper(part, person, strength), crops, at_once(crops.pixels.device), pause))
+
+
+def attention(crops: Crops, person: Any, swapper: Swapper, pause: Pause = go_on) -> Tensor:
+    """Where the person, as encoded by this swapper, counts in the crops, (F, 1, S, S) 0..1. Raises NoAttention for a
+    swapper that cannot say."""
+    if not isinstance(swapper, Attentive):
+        raise NoAttention
+    if not len(crops):
+        return crops.mask
+    most = at_once(crops.pixels.device)
+    return torch.cat(in_parts(lambda part: swapper.attention(part, person), crops, most, pause))
 
 
 def mixed(own: Tensor, other: Tensor, strength: float) -> Tensor:
@@ -57,8 +99,17 @@ def mixed(own: Tensor, other: Tensor, strength: float) -> Tensor:
     return nnf.normalize(torch.lerp(own, other.expand_as(own), strength), dim=-1) * norm
 
 
-def reach(crops: Crops) -> Tensor:
+def reach(crops: Crops, pause: Pause = go_on) -> Tensor:
     """Where a swapper that makes the whole crop may change the picture, (F, 1, S, S): the face with some room for a
     wider one, fading out before hair and background, which the picture itself shows better."""
     size = crops.size
-    return mask.feather(mask.grow(mask.hull(crops.mesh, size), 0.04 * size), 0.06 * size)
+
+    def draw(mesh: Tensor) -> Tensor:
+        return mask.feather(mask.grow(mask.hull(mesh, size), 0.04 * size), 0.06 * size)
+
+    return torch.cat([crops.mask[:0], *in_parts(draw, crops.mesh, at_once(crops.mesh.device), pause)])
+
+
+def side_within(swapper: Swapper, most: int) -> int:
+    """The largest side of a crop that a swapper takes and that is at most so many pixels; its smallest, if none is."""
+    return max((side for side in swapper.sizes if side <= most), default=min(swapper.sizes))

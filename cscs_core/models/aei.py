@@ -47,6 +47,14 @@ def regulariser(masks: list[list[Tensor]]) -> Tensor:
     return torch.stack([(1 - mask).mean((1, 2, 3)) for mask in last]).sum(0)
 
 
+def attention(masks: list[list[Tensor]], size: int) -> Tensor:
+    """Where the identity counts in the picture, (N, 1, size, size) 0..1: the masks M of all AAD layers in the last
+    blocks (64 to 256 px, those that `regulariser` sums), each brought to one size, averaged."""
+    last = [mask for block in masks[-REGULARISED:] for mask in block]
+    same = [nnf.interpolate(mask, (size, size), mode="bilinear", antialias=True) for mask in last]
+    return torch.stack(same).mean(0).clamp(0, 1)
+
+
 class AttributeEncoder(nn.Module):
     """U-shaped: pictures (N, 3, 256, 256) -> 8 attribute maps, ATTRIBUTES channels at 2, 4, ... 256 px."""
 

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from skimage.color import rgb2lab
 
 from cscs_core import geometry, mask
-from cscs_core.align import align, resize
-from cscs_core.paste import paste, paste_mask
-from cscs_core.types import FaceSet
+from cscs_core.align import align, lies, resize
+from cscs_core.face_mask import FaceMask, masked, softened
+from cscs_core.paste import match_colour, paste, paste_mask
+from cscs_core.swap import reach
+from cscs_core.types import Crops, FaceSet
 
 
 def test_the_five_points_land_on_the_template(faces, smooth):
@@ -251,3 +254,123 @@ def test_no_crops_are_resized_to_no_crops():
     crops = resize(align(torch.rand(1, 3, 20, 30), FaceSet.empty(), size=64), 512)
     assert crops.size == 512
     assert len(crops) == len(crops.mesh) == 0
+
+
+@pytest.mark.parametrize("template", [*geometry.TEMPLATES, "ffhq_quad"])
+def test_crops_lie_in_their_own_template_and_in_no_other(faces, smooth, template):
+    crops = align(smooth(1, 200, 200), faces([(0, 90, 80, 40), (0, 110, 60, 20)], turn=0.2), template, 64)
+    assert lies(crops, template)
+    assert lies(resize(crops, 96), template)
+    others = {"ffhq_512", "arcface_128", "arcface_112_v1", "mtcnn_512", "dfl_whole_face"} - {template}
+    assert not any(lies(crops, other) for other in others)
+
+
+def test_no_crops_lie_in_every_template():
+    assert lies(align(torch.rand(1, 3, 20, 30), FaceSet.empty(), size=16), "arcface_128")
+
+
+def _lab(pixels, weight):
+    """CIELAB mean and deviation under a mask, by scikit-image."""
+    lab = torch.from_numpy(rgb2lab(pixels[0].movedim(0, -1).double().numpy()))[weight[0, 0] == 1]
+    return torch.cat([lab.mean(0), lab.std(0, unbiased=False)])
+
+
+def test_matched_crops_have_the_colours_of_what_lies_under_them(faces, smooth):
+    images = smooth(1, 120, 130) * 0.5 + 0.2
+    crops = align(images, faces([(0, 60, 50, 30)]), size=64)
+    inside = (mask.hull(crops.mesh, 64) == 1).float()
+    tinted = replace(crops, pixels=crops.pixels * torch.tensor([0.6, 0.5, 0.7])[:, None, None] + 0.1, mask=inside)
+    done, half = (match_colour(images, tinted, strength) for strength in (1.0, 0.5))
+    torch.testing.assert_close(_lab(done.pixels, inside), _lab(crops.pixels, inside), atol=0.1, rtol=0)
+    assert (_lab(tinted.pixels, inside) - _lab(crops.pixels, inside)).abs().max() > 5
+    torch.testing.assert_close(half.pixels, (tinted.pixels + done.pixels) / 2)
+    assert torch.equal(done.mask, tinted.mask)
+
+
+def test_each_crop_is_matched_to_its_own_picture(faces, smooth):
+    images = torch.cat([smooth(1, 120, 130) * 0.3, smooth(1, 120, 130) * 0.3 + 0.6])
+    crops = align(images, faces([(0, 60, 50, 30), (1, 60, 50, 30)]), size=64)
+    swapped = replace(crops, pixels=crops.pixels.flip(0))
+    assert (swapped.pixels - crops.pixels).abs().mean() > 0.5
+    assert (match_colour(images, swapped).pixels - crops.pixels).abs().mean() < 0.01
+
+
+def test_no_colour_match_is_the_crops(faces, smooth):
+    crops = align(smooth(1, 120, 130), faces([(0, 60, 50, 30)]), size=64)
+    assert match_colour(smooth(1, 120, 130), crops, 0) is crops
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        match_colour(smooth(1, 120, 130), crops, 1.5)
+
+
+def _crowd(faces):
+    return faces([(frame, 60.0 + 3 * place, 50.0, 20.0 + place) for place in range(5) for frame in (0, 1)])
+
+
+@pytest.mark.parametrize("most", [3, 8])
+def test_faces_look_the_same_however_many_are_worked_on_together(faces, smooth, monkeypatch, most):
+    def work():
+        crops = align(images, _crowd(faces), size=64)
+        crops = softened(masked(replace(crops, mask=reach(crops)), FaceMask("box", 0.02, 0.05, True, True)), 0.05)
+        return match_colour(images, replace(crops, pixels=crops.pixels * 0.7), 0.8)
+
+    images = smooth(2, 120, 130)
+    one = work()
+    for module in ("align", "swap", "face_mask", "paste"):
+        monkeypatch.setattr(f"cscs_core.{module}.at_once", lambda device: most)
+    torch.testing.assert_close(work().pixels, one.pixels, atol=1e-5, rtol=0)
+    torch.testing.assert_close(work().mask, one.mask, atol=1e-5, rtol=0)
+
+
+def test_every_step_can_be_stopped_between_two_faces(faces, smooth):
+    images, crowd, asked = smooth(2, 120, 130), _crowd(faces), []
+    crops = align(images, crowd, size=64)
+    steps = {
+        "align": lambda pause: align(images, crowd, size=64, pause=pause),
+        "reach": lambda pause: reach(crops, pause),
+        "masked": lambda pause: masked(crops, FaceMask(), pause=pause),
+        "softened": lambda pause: softened(crops, 0.1, pause),
+        "match_colour": lambda pause: match_colour(images, crops, 1.0, pause),
+        "paste": lambda pause: paste(images, crops, pause),
+        "paste_mask": lambda pause: paste_mask(images, crops, pause),
+    }
+    for name, step in steps.items():
+        asked.clear()
+        step(lambda: asked.append(1))
+        assert len(asked) == len(crowd), name
+
+
+def test_a_large_face_is_laid_back_in_bands(faces, smooth, monkeypatch):
+    images, asked = smooth(1, 240, 200), []
+    crops = align(images, faces([(0, 90, 90, 50)], turn=0.3), size=160)
+    crops = replace(crops, pixels=1 - crops.pixels, mask=mask.feather(mask.hull(crops.mesh, 160), 20))
+    whole = paste(images, crops)
+    monkeypatch.setattr("cscs_core.paste._BAND", 1000)
+    banded = paste(images, crops, lambda: asked.append(1))
+    torch.testing.assert_close(banded, whole, atol=1e-4, rtol=0)
+    assert len(asked) > 10
+
+
+def test_only_what_the_mask_shows_is_worked_on(faces, smooth, monkeypatch):
+    images, sizes = smooth(1, 240, 200), []
+    crops = align(images, faces([(0, 90, 90, 50), (0, 90, 90, 50)]), size=160)
+    areas = torch.zeros_like(crops.mask)
+    areas[0, 0, 70:90, 60:100] = 1
+    warp = geometry.warp
+    monkeypatch.setattr("cscs_core.paste.warp", lambda *a, **k: (sizes.append(a[2]), warp(*a, **k))[1])
+    crops = replace(crops, pixels=1 - crops.pixels, mask=areas)
+    done = paste(images, crops)
+    scale = 1 / geometry.scale_of(crops.matrix[:1]).item()
+    assert len(sizes) == 2 and sizes[0] == pytest.approx((21 * scale, 41 * scale), abs=3)
+    changed = paste_mask(images, crops) > 0
+    assert torch.equal(done.where(~changed, 0), images.where(~changed, 0)) and (done != images).any()
+    assert changed.sum() == pytest.approx(20 * 40 * scale**2, rel=0.15)
+
+
+@pytest.mark.parametrize("shift", [(40.0, 0.0), (-40.0, 0.0), (0.0, 40.0), (0.0, -40.0)])
+def test_a_crop_beside_the_picture_changes_nothing(shift: tuple[float, float]):
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    matrix = torch.tensor([[[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]]])
+    points = torch.zeros(1, 5, 2)
+    white = torch.ones(1, 1, 8, 8)
+    crops = Crops(torch.ones(1, 3, 8, 8), white, matrix, points, points[:, :1].expand(1, 468, 2), torch.tensor([0]))
+    assert torch.equal(paste(image, crops), image)

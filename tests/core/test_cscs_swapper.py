@@ -13,10 +13,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cscs_core import align, mesh
-from cscs_core.cscs_swapper import CSCSSwapper
-from cscs_core.models import AEIConfig, AEINet, FusedAEINet, IdAdapter, IdAdapterConfig, IResNet, IResNetConfig
-from cscs_core.swap import mixed, reach, swap
+from cscs_core.align import resize
+from cscs_core.cscs_swapper import CSCSPerson, CSCSSwapper
+from cscs_core.models import (
+    AEIConfig,
+    AEINet,
+    EncoderConfig,
+    FusedAEINet,
+    IdAdapter,
+    IdAdapterConfig,
+    IdentityEncoder,
+    IResNet,
+    IResNetConfig,
+    SmallGenerator,
+    SmallGeneratorConfig,
+)
+from cscs_core.swap import NoAttention, attention, mixed, reach, swap
 from cscs_core.types import Crops, FaceSet, Identity
+from cscs_core.warp_swapper import WarpSwapper
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,3 +203,32 @@ def test_the_square_of_ffhq_is_a_template_of_align(faces: Callable[..., FaceSet]
     again = align.realign(crops, "ffhq_quad", 128)  # it lies as it lay
     torch.testing.assert_close(again, crops.pixels, atol=1e-3, rtol=0)
     torch.testing.assert_close(align.transform(found.mesh, crops.matrix), crops.mesh)
+
+
+def test_attention_is_the_mean_of_the_masks_of_the_plain_networks_finest_blocks(golden, swapper, plain):
+    target, z = golden.image(256, 2) * 0.5 + 0.5, golden.vector(512) * 1.4
+    masks: list[list[Tensor]] = []
+    plain(target * 2 - 1, z.expand(2, -1), masks)
+    raised = [nn.functional.interpolate(one, (256, 256), mode="bilinear") for block in masks[-3:] for one in block]
+    assert len(raised) == 9
+    expected = torch.stack(raised).mean(0)
+    crops, person = crops_of(target), CSCSPerson(z, swapper.generator.prepare(z))
+    found = attention(crops, person, swapper)
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+    assert expected.std() > 0.005
+    large = attention(resize(crops[:1], 384), person, swapper)
+    assert large.shape == (1, 1, 384, 384)
+    torch.testing.assert_close(large.mean(), expected[:1].mean(), atol=5e-3, rtol=0)
+
+
+def test_swappers_without_attention_say_which_have_it(golden):
+    crops = crops_of(torch.rand(1, 3, 64, 64))
+    small = CSCSSwapper(
+        SmallGenerator(SmallGeneratorConfig()),
+        IdentityEncoder(EncoderConfig()),
+        IdentityEncoder(EncoderConfig()),
+        sizes=(64,),
+    )
+    for one in (WarpSwapper(), small):
+        with pytest.raises(NoAttention, match="cscs has, and generators of its kind"):
+            attention(crops, "somebody", one)

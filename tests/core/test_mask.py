@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import correlate1d
 from skimage.draw import polygon2mask
 
 from cscs_core import mask, mesh
@@ -90,6 +93,20 @@ def test_a_feather_takes_in_nothing_outside():
     assert torch.equal(mask.feather(hard, 0), hard)
 
 
+@pytest.mark.parametrize("radius", [0.4, 3.0, 7.7, 200.0])
+def test_a_feather_is_a_steep_step_of_a_blur(radius):
+    area = torch.rand(2, 1, 40, 40)
+    reach = math.ceil(radius)
+    taps = np.cos(np.arange(-reach, reach + 1) * math.pi / 2 / (radius + 1)) ** 2
+    inner = np.zeros((2, 1, 40, 40))
+    inner[..., 1:-1, 1:-1] = area[..., 1:-1, 1:-1].double().numpy()
+    for axis in (2, 3):
+        inner = correlate1d(inner, taps / taps.sum(), axis=axis, mode="constant")
+    step = torch.tensor(2 * inner - 1).clamp(0, 1)
+    expected = torch.minimum(step * step * (3 - 2 * step), area.double())
+    torch.testing.assert_close(mask.feather(area, radius).double(), expected, atol=1e-5, rtol=0)
+
+
 def test_a_point_grows_to_a_disc():
     point = torch.zeros(1, 1, 31, 31)
     point[..., 15, 15] = 1
@@ -109,3 +126,13 @@ def test_growing_more_than_the_picture_is_no_error():
     point = torch.zeros(1, 1, 5, 3)
     point[..., 2, 1] = 1
     assert torch.equal(mask.grow(point, 9), torch.ones(1, 1, 5, 3))
+
+
+def test_features_are_all_of_eyes_brows_and_mouth_and_little_of_the_skin():
+    points = _mesh(256)
+    parts = mask.features(points, 256)
+    inside = mask.eyes(points, 256) + mask.brows(points, 256) + mask.lips(points, 256) + mask.mouth(points, 256)
+    assert parts.where(inside > 0.5, 1).min() == 1
+    assert parts.sum() < 0.45 * mask.hull(points, 256).sum()
+    nose = points[0, 4].round().long().tolist()
+    assert parts[0, 0, nose[1], nose[0]] == 0

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from cscs_core.swap import swap
+from cscs_core.memory import OutOfMemory
+from cscs_core.swap import side_within, swap
 from cscs_core.types import Crops, Identity
 
 
@@ -89,9 +91,9 @@ def test_a_crowd_is_worked_on_a_few_faces_at_a_time():
             seen.append(len(crops))
             return super().__call__(crops, person, strength)
 
-    crops = _crops(20)
-    done = swap(crops, PERSON, Counting(0.7))
-    assert sum(seen) == 20 and max(seen) <= 8
+    crops, pauses = _crops(20), []
+    done = swap(crops, PERSON, Counting(0.7), pause=lambda: pauses.append(len(seen)))
+    assert seen == [1] * 20 and pauses == [*range(20)]
     assert torch.equal(done.mask, crops.mask * 0.7)
 
 
@@ -99,3 +101,25 @@ def test_a_crowd_is_worked_on_a_few_faces_at_a_time():
 def test_a_strength_beyond_0_and_1_is_refused(strength):
     with pytest.raises(ValueError, match="between 0 and 1"):
         swap(_crops(2), PERSON, Paint(), strength)
+
+
+def test_faces_that_do_not_fit_into_memory_together_are_swapped_in_smaller_parts(monkeypatch):
+    monkeypatch.setattr("cscs_core.swap.at_once", lambda device: 8)  # as on a graphics card
+    seen = []
+
+    class Large(Paint):
+        def __call__(self, crops: Crops, person: str, strength: float) -> Crops:
+            seen.append(len(crops))
+            if len(crops) > 3:
+                raise OutOfMemory("no room")
+            return super().__call__(crops, person, strength)
+
+    crops = _crops(5)
+    done = swap(crops, PERSON, Large(0.7))
+    assert torch.equal(done.mask, crops.mask * 0.7)
+    assert seen == [5, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("most", "side"), [(1024, 512), (512, 512), (300, 256), (64, 128)])
+def test_crops_are_as_large_as_allowed_but_never_smaller_than_the_swapper_takes(most: int, side: int):
+    assert side_within(SimpleNamespace(sizes=(128, 256, 512)), most) == side  # pyright: ignore[reportArgumentType]
