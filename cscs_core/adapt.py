@@ -7,8 +7,9 @@ given faces by the amounts told; `adapted` draws which and how much.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 
 import torch
 from torch import Generator, Tensor
@@ -323,6 +324,29 @@ def _liner(points: Tensor, size: int) -> Tensor:
         thick = torch.linspace(0.035, 0.008, edge.shape[1], device=points.device)[None, :, None]
         covers.append(mask.polygon(torch.cat([edge, (edge + thick * up).flip(1)], 1), size))
     return torch.maximum(*covers)
+
+
+def told(
+    crops: Crops,
+    generator: Generator,
+    parts: Mapping[str, float] = MappingProxyType({}),
+    hair: float = 0.0,
+    paint: Makeup | None = None,
+    pair: Glasses | None = None,
+) -> Surrogate:
+    """All faces changed alike: parts of `Shape` by their names, a beard of an amount -1..1, make-up, glasses."""
+    count = len(crops)
+    seeds = torch.randint(1, 1 << 62, (count,), generator=generator).tolist()
+    made = unjudged(crops, [{} for _ in range(count)])
+    if any(parts.values()):
+        made = reshaped(made.crops, Shape.of(count, **parts)).after(made)
+    if hair:
+        made = beard(made.crops, torch.full((count,), hair), seeds).after(made)
+    if paint:
+        made = makeup(made.crops, [paint] * count).after(made)
+    if pair:
+        made = glasses(made.crops, [pair] * count).after(made)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
         "--balance", type=float, nargs=2, metavar=("ENCODER", "ADAPTER"), help="cscs only: how its two identities count"
     )
     swap.add_argument("--quad", action="store_true", help="cscs only: align by 68 points, as the release, not by five")
-    swap.add_argument("--restore", type=Path, metavar="FILE", help="a face restorer: GFPGAN, RestoreFormer, CodeFormer")
+    swap.add_argument(
+        "--restore", metavar="NAME|FILE", help="make faces clearer: lite (bundled), GFPGAN, RestoreFormer, CodeFormer"
+    )
     swap.add_argument("--restore-blend", type=_share, default=0.8, metavar="0..1", help="how much of the restored face")
     swap.add_argument(
         "--restore-weight",

@@ -25,8 +25,20 @@ from .export import run_export
 from .files import BadInput, check_writable, placed
 from .model_commands import ready, run_fetch, run_models
 from .pairs import run_pairs
-from .pipeline import Models, NoFace, Source, encoded, find, identity_from, load_models, swap_faces
-from .restore import Restoration, load_restorer
+from .pipeline import (
+    Choosing,
+    Finish,
+    Models,
+    NoFace,
+    Source,
+    encoded,
+    find,
+    identity_from,
+    load_models,
+    swap_faces,
+)
+from .restore import Restoration
+from .restorers import load_restorer_named
 from .select import order
 from .store import default_store
 from .swappers import load_swapper, public
@@ -111,16 +123,18 @@ def run_swap(options: argparse.Namespace) -> int:
         swapper = replace(swapper, encoder_weight=encoder, adapter_weight=adapter, template=template)
     if options.size not in (None, *swapper.sizes):
         raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, swapper.sizes))} px")
-    restoration = None
+    finish = Finish()
     if options.restore:
-        restoration = Restoration(load_restorer(options.restore, device), options.restore_blend, options.restore_weight)
+        restorer = load_restorer_named(options.restore, default_store(), device)
+        finish = Finish(restoration=Restoration(restorer, options.restore_blend, options.restore_weight))
     models = load_models(device, options.detector)
     source = encoded(_identity(sources, models, "source", options.detection, options.weights), swapper, models)
     reference = _identity(references, models, "reference", options.detection) if references else None
+    choosing = Choosing(options.order, options.face, reference, options.threshold, detection=options.detection)
     entries, faces = [], []
     for target, output in tracked(list(zip(targets, written, strict=True)), "swap"):
         try:
-            entry, swapped = _swap(target, output, source, reference, restoration, models, options)
+            entry, swapped = _swap(target, output, source, models, choosing, finish, options)
         except images.ImageError as error:
             complain(str(error))
             continue
@@ -134,9 +148,9 @@ def _swap(
     target: Path,
     output: Path,
     source: Source,
-    reference: Identity | None,
-    restoration: Restoration | None,
     models: Models,
+    choosing: Choosing,
+    finish: Finish,
     options: argparse.Namespace,
 ) -> tuple[dict, list[dict]]:
     """One target to one output: what the report says of the picture, and of each face that was swapped."""
@@ -146,18 +160,14 @@ def _swap(
         source,
         models,
         size=options.size,
-        order=options.order,
-        indices=options.face,
-        reference=reference,
-        threshold=options.threshold,
+        choosing=choosing,
         strength=options.strength,
-        detection=options.detection,
-        restoration=restoration,
+        finish=finish,
     )
     notes = list(done.skipped)
     if len(done.faces):
         note = provenance.synthetic(public(options.swapper)) if options.provenance else {}
-        images.write(output, done.images[0], **note)
+        images.write(output, done.images[0], note)
     elif images.FORMATS.get(target.suffix.lower()) == images.format_of(output):
         _copy(target, output)
         notes.append("the target is copied unchanged")

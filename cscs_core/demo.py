@@ -9,10 +9,10 @@ from torch import Tensor
 
 from . import images, provenance
 from .console import say, tracked
+from .example_people import EXAMPLES
 from .pipeline import Models, encoded, identity_from, swap_faces
 from .swap import Swapper
 
-EXAMPLES = Path(__file__).parent / "examples"
 _ROWS = 4
 _CELL, _CAPTION, _GAP = 320, 30, 8  # px
 
@@ -23,7 +23,7 @@ def run(out: Path, models: Models, name: str, swapper: Swapper) -> None:
     if len(people) < 2:
         raise FileNotFoundError(f"{EXAMPLES}: the example people are missing from this installation")
     rows = [_row(source, target, people, models, swapper) for source, target in tracked(_pairs(list(people)), "demo")]
-    images.write(out, images.from_pil(_grid(rows))[0], **provenance.synthetic(name))
+    images.write(out, images.from_pil(_grid(rows))[0], provenance.synthetic(name))
     say(f"{out}: source | target | result")
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from . import provenance
 from .files import BadInput, placed
 
 READABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # looked for in folders
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # written, by suffix
 MAX_PIXELS = 100_000_000  # 1.2 GB as float RGB
 _KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content; no EPS, opening it runs a program
-_SETTINGS = {
-    "PNG": {},
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-}
-_IMAGE_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif tags
 
 
 class ImageError(BadInput):
@@ -61,17 +57,28 @@ def read(path: str | Path) -> Tensor:
         raise ImageError(f"{path}: the image is truncated or damaged ({error})") from None
 
 
-def write(path: str | Path, image: Tensor, **metadata: str) -> None:
-    """Writes a picture (3, H, W) RGB 0..1 as its suffix says, beside and then moved into place.
+def write(
+    path: str | Path,
+    image: Tensor,
+    note: Mapping[str, str] = MappingProxyType({}),
+    *,
+    quality: int = 95,
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Writes a picture (1, 3 or 4, H, W) in 0..1 as its suffix says, beside and then moved into place.
 
-    Metadata are kept as text: PNG has one chunk each; JPEG and WebP have `Software` and, for all others together, the
-    Exif image description.
+    One channel is grey, a fourth is alpha; a JPEG has none and is laid over white. `quality`, 1..100, is for JPEG and
+    WebP. The note is what the picture says about itself, `texts` what is kept beside it: see provenance.settings.
     """
     path = Path(path)
     kind = format_of(path)
+    picture = to_pil(image)
+    if kind == "JPEG" and picture.mode == "RGBA":
+        picture = _over_white(picture)
     try:
         with placed(path) as beside:
-            to_pil(image).save(beside, kind, **_SETTINGS[kind], **_notes(kind, metadata))
+            kept = provenance.settings(kind, note, texts)
+            picture.save(beside, kind, quality=quality, subsampling=0, **kept)  # of each what the kind knows
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
@@ -92,16 +99,20 @@ def from_pil(picture: Image.Image) -> Tensor:
         return grey.nan_to_num().clamp(0, 1).expand(1, 3, *grey.shape).contiguous()
     picture = _in_srgb(picture)
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        picture = _over_white(picture.convert("RGBA"))
     pixels = np.array(picture.convert("RGB"))
     return torch.from_numpy(pixels).movedim(-1, 0)[None].float() / 255  # HWC -> BCHW
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """(3, H, W) RGB 0..1, clipped and rounded; not-a-number becomes black."""
+    """(1, 3 or 4, H, W) grey, RGB or RGBA 0..1, clipped and rounded; not-a-number becomes black."""
     pixels = image.detach().float().nan_to_num().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
-    return Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
+    return Image.fromarray(pixels.movedim(0, -1).squeeze(-1).contiguous().numpy())
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    """RGBA -> RGB."""
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
@@ -117,19 +128,3 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
         return ImageCms.profileToProfile(picture, embedded, ImageCms.createProfile("sRGB"), outputMode=mode) or picture
     except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they stand
         return picture
-
-
-def _notes(kind: str, metadata: dict[str, str]) -> dict[str, object]:
-    if not metadata:
-        return {}
-    if kind == "PNG":
-        chunks = PngInfo()
-        for key, value in metadata.items():
-            chunks.add_itxt(key, value)
-        return {"pnginfo": chunks}
-    exif = Image.Exif()
-    others = [value if key == "Description" else f"{key}: {value}" for key, value in metadata.items()]
-    exif[_IMAGE_DESCRIPTION] = " ".join(others)
-    if "Software" in metadata:
-        exif[_SOFTWARE] = metadata["Software"]
-    return {"exif": exif.tobytes()}

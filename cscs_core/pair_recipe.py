@@ -72,6 +72,7 @@ class Recipe:
     source: SourceOptions | None = field(default_factory=SourceOptions)
     target: TargetOptions | None = field(default_factory=TargetOptions)
     tries: int = 4  # draws of a face until one is accepted
+    pause: Callable[[], None] = lambda: None  # called before each draw; may stop the work by raising
 
     @torch.no_grad()
     def sources(self, crops: Crops, pool: Pool, generator: Generator) -> Surrogate:
@@ -81,9 +82,10 @@ class Recipe:
             return unjudged(crops, [{} for _ in range(len(crops))])
 
         def make(some: Crops) -> Surrogate:
+            self.pause()
             rows = pool.some(generator)
             made = source_surrogate(some, generator, options, self.encoder, others=pool[rows])
-            return _telling(made, "other", rows)
+            return telling(made, "other", rows)
 
         return insisted(make, crops, self.tries)
 
@@ -95,13 +97,14 @@ class Recipe:
             return unjudged(crops, [{} for _ in range(len(crops))])
 
         def make(some: Crops) -> Surrogate:
+            self.pause()
             rows = pool.alike(some, generator)
-            return _telling(target_surrogate(some, pool[rows], generator, options, judge), "donor", rows)
+            return telling(target_surrogate(some, pool[rows], generator, options, judge), "donor", rows)
 
         return insisted(make, crops, self.tries)
 
 
-def _telling(made: Surrogate, name: str, rows: Tensor) -> Surrogate:
+def telling(made: Surrogate, name: str, rows: Tensor) -> Surrogate:
     """The surrogate with a row of all in place of a row of the some that it was given; below 0 it is none."""
     numbers = rows.tolist()
     did = [what | {name: numbers[what[name]]} if what.get(name, -1) >= 0 else what for what in made.did]

@@ -1,4 +1,5 @@
-"""What becomes of one photograph, in whichever process; models and donors are loaded once in each."""
+"""What becomes of one photograph, in whichever process; donors and models that are not given are loaded once in
+each."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from .types import Crops
 BESIDE = ".cscs-"  # how names of what is not finished begin
 _OURS = re.compile(r"\d+_(gensrc|gendst)\.jpg(_face(thin|chubby)\.jpg)?")
 _LENT: tuple[str, ...] = ("pixels", "landmarks", "mesh")  # what there is of a donor
+Donors = tuple[list[str], Pool]  # whose faces may be lent, and these
 _SAME, _OTHER = "the person of a photograph", "somebody else in the place of a photograph's person"
 
 
@@ -55,9 +57,69 @@ class Place:
     stamp: int  # tells the donors from others whose file had this name
 
 
-def name_of(photograph: Path) -> str:
-    """What a photograph is called among the training data."""
-    return photograph.name if photograph.suffix == ".jpg" else f"{photograph.name}.jpg"
+class Photograph(Protocol):
+    """A picture to make pairs of."""
+
+    @property
+    def name(self) -> str: ...  # among the training data; ends in .jpg
+
+    @property
+    def source(self) -> str: ...  # where it was found
+
+    def read(self) -> Tensor:
+        """(1, 3, H, W) float32 RGB 0..1. Raises ImageError if it cannot be read."""
+        ...
+
+    def sha256(self) -> str:
+        """Of what it is stored as, hexadecimal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographFile:
+    """A picture on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name if self.path.suffix == ".jpg" else f"{self.path.name}.jpg"
+
+    @property
+    def source(self) -> str:
+        return self.path.name
+
+    def read(self) -> Tensor:
+        return images.read(self.path)
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographInMemory:
+    """A picture without a file, (1, 3, H, W) RGB 0..1, known by its pixels: the same ones have the same name."""
+
+    pixels: Tensor
+    source: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.sha256()[:16]}.jpg"
+
+    def read(self) -> Tensor:
+        return self.pixels
+
+    def sha256(self) -> str:
+        return hashlib.sha256(images.to_pil(self.pixels[0]).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What pairs are made with."""
+
+    models: Models
+    pause: Callable[[], None] = lambda: None  # called now and then; may stop the work by raising
 
 
 def number_of(*parts: object) -> int:
@@ -66,10 +128,10 @@ def number_of(*parts: object) -> int:
     return int.from_bytes(digest[:6], "big")
 
 
-def lend(size: int, photograph: Path) -> tuple[np.ndarray, ...] | None:
+def lend(size: int, tools: Tools | None, photograph: Photograph) -> tuple[np.ndarray, ...] | None:
     """A photograph's face as bytes, its five points and its mesh; None if there is none."""
     try:
-        crop = _cut(images.read(photograph), size)
+        crop = _cut(photograph.read(), size, tools or _tools()).to("cpu")
     except images.ImageError:
         return None  # which is said when it is this picture's turn
     pixels = crop.pixels.mul(255).round().to(torch.uint8)
@@ -84,22 +146,25 @@ def write_donors(path: Path, size: int, lent: dict[str, tuple[np.ndarray, ...]])
         weights.write(path, dict(zip(_LENT, columns, strict=True)), {"names": json.dumps(list(lent))})
 
 
-def make(plan: Plan, place: Place, photograph: Path) -> Line | images.ImageError:
-    """Writes all that a photograph becomes; what the manifest says of it, or why it cannot be read."""
+def make(
+    plan: Plan, place: Place, tools: Tools | None, donors: Donors | None, photograph: Photograph
+) -> Line | images.ImageError:
+    """Writes all that a photograph becomes; what the manifest says of it, or why it cannot be read. Without tools and
+    donors the process has its own, on the processor."""
     try:
-        image = images.read(photograph)
+        image = photograph.read()
     except images.ImageError as error:
         return error
-    name = name_of(photograph)
-    content = hashlib.sha256(photograph.read_bytes()).hexdigest()
-    crop = _cut(image, plan.size)
-    line = {"name": name, "source": photograph.name, "sha256": content, "face": len(crop) > 0}
+    tools = tools or _tools()
+    name = photograph.name
+    crop = _cut(image, plan.size, tools)
+    line = {"name": name, "source": photograph.source, "sha256": photograph.sha256(), "face": len(crop) > 0}
     if not len(crop):
         return line | {"skipped": "no face"}
     images.write(place.folder / NORMAL / name, crop.pixels[0])
-    models = _models()
-    recipe = Recipe(models.encoder, models.landmarks)
-    names, pool = _donors(place.donors, place.stamp)
+    models = tools.models
+    recipe = Recipe(models.encoder, models.landmarks, pause=tools.pause)
+    names, pool = donors or _donors(place.donors, place.stamp)
 
     def several(make: Callable[[Crops, Pool, Generator], Surrogate], kind: str) -> dict[int, Surrogate]:
         """What passed, by the seed of its generator."""
@@ -123,13 +188,17 @@ def make(plan: Plan, place: Place, photograph: Path) -> Line | images.ImageError
 
 
 @cache
-def _models() -> Models:
-    return load_models()
+def _tools() -> Tools:
+    return Tools(load_models())
 
 
 @lru_cache(maxsize=1)
-def _donors(path: Path, stamp: int) -> tuple[list[str], Pool]:
-    """Whose faces may be lent, and these."""
+def _donors(path: Path, stamp: int) -> Donors:
+    return read_donors(path, torch.device("cpu"))
+
+
+def read_donors(path: Path, device: torch.device) -> Donors:
+    """What `write_donors` wrote, on a device."""
     tensors, notes = weights.read(path)
     count, size = len(tensors["pixels"]), tensors["pixels"].shape[-1]
     crops = Crops(
@@ -140,13 +209,15 @@ def _donors(path: Path, stamp: int) -> tuple[list[str], Pool]:
         tensors["mesh"],
         torch.arange(count),
     )
-    return json.loads(notes["names"]), Pool.of(crops)
+    return json.loads(notes["names"]), Pool.of(crops.to(device))
 
 
 @torch.no_grad()
-def _cut(image: Tensor, size: int) -> Crops:
+def _cut(image: Tensor, size: int, tools: Tools) -> Crops:
     """The largest face of a picture (1, 3, H, W), or none."""
-    return align(image, order(find(image, _models()), "large-small")[:1], size=size)
+    tools.pause()
+    image = image.to(tools.models.device)
+    return align(image, order(find(image, tools.models), "large-small")[:1], size=size)
 
 
 @contextmanager
@@ -171,7 +242,7 @@ def _written(folder: Path, made: dict[int, Surrogate], kind: str, what: str, nam
     lines: list[Line] = []
     for number, (seed, one) in enumerate(made.items()):
         file = f"{number}_{kind}.jpg"
-        images.write(folder / file, one.crops.pixels[0], **_note(what))
+        images.write(folder / file, one.crops.pixels[0], _note(what))
         did = one.did[0] | {key: names[one.did[0][key]] for key in ("donor", "other") if one.did[0].get(key, -1) >= 0}
         similarity = float(cast(Tensor, one.similarity))  # the recipe has an encoder
         lines.append({"file": file, "seed": seed, "similarity": round(similarity, 4), "did": did})
@@ -185,7 +256,7 @@ def _bent(folder: Path, target: Crops, name: str, generator: Generator) -> dict[
         amount = way * (0.3 + 0.7 * torch.rand(1, generator=generator))
         bent = reshaped(target, Shape.of(1, face=amount))
         file = f"{name}_face{kind}.jpg"
-        images.write(folder / file, bent.crops.pixels[0], **_note(_OTHER))
+        images.write(folder / file, bent.crops.pixels[0], _note(_OTHER))
         amounts[file] = bent.did[0]["face"]
     return amounts
 

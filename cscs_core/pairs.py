@@ -21,10 +21,10 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
@@ -39,14 +39,27 @@ from .arguments import pictures
 from .console import complain, say, tracked
 from .files import BadInput
 from .pair_manifest import Line, Manifest
-from .pair_worker import BESIDE, Place, Plan, lend, make, name_of, number_of, write_donors
+from .pair_worker import (
+    BESIDE,
+    Photograph,
+    PhotographFile,
+    Place,
+    Plan,
+    Tools,
+    lend,
+    make,
+    number_of,
+    read_donors,
+    write_donors,
+)
 from .store import writing
 from .train.swap_data import NORMAL, PROXY
 
 _DONORS = 128  # photographs whose faces may be lent
 _LOCK = ".lock"
 
-Map = Callable[[Callable[[Path], Any], list[Path]], Iterator[Any]]
+Map = Callable[[Callable[[Photograph], Any], list[Photograph]], Iterator[Any]]
+Track = Callable[[Sequence[str], str], Iterator[str]]  # through names while the user sees how far it is, and of what
 
 
 def run_pairs(options: argparse.Namespace) -> int:
@@ -62,17 +75,46 @@ def run_pairs(options: argparse.Namespace) -> int:
             raise BadInput(f"--{name} {value}: must be {least}..{most}")
     photographs = _photographs(options.photos)
     _check_apart(options.photos, options.out)
-    manifest = Manifest(options.out / "manifest.jsonl", asdict(plan))
-    _check_ours(manifest)
-    with _alone(options.out):
-        done = _begun(manifest)
-        missing = [name for name in photographs if name not in done]
-        unreadable = _make(manifest, plan, photographs, missing, jobs) if missing else 0
-        _report(manifest)
+    lines, unreadable = make_pairs(photographs, options.out, plan, jobs)
+    for error in unreadable:
+        complain(str(error))
+    say(f"{options.out}: {summary(lines)}")
     return 2 if unreadable else 0
 
 
-def _photographs(folder: Path) -> dict[str, Path]:
+def make_pairs(
+    photographs: Mapping[str, Photograph],
+    out: Path,
+    plan: Plan,
+    jobs: int = 1,
+    tools: Tools | None = None,
+    track: Track = tracked,
+) -> tuple[list[Line], list[images.ImageError]]:
+    """Makes what is missing of photographs, by name, in a folder, begun before or not: what the folder's manifest then
+    says, and which pictures cannot be read.
+
+    With tools there is one process, this one. What raises, in them or in `track`, stops the work and leaves nothing
+    half-written; the next call goes on. Raises BadInput for a folder of something else or of another plan.
+    """
+    manifest = Manifest(out / "manifest.jsonl", asdict(plan))
+    _check_ours(manifest)
+    with _alone(out):
+        done = _begun(manifest)
+        missing = [name for name in photographs if name not in done]
+        unreadable = _make(manifest, plan, photographs, missing, jobs, tools, track) if missing else []
+        return manifest.lines(), unreadable
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """What became of the photographs of a manifest, in one line."""
+    made, faceless = sum("skipped" not in line for line in lines), sum(not line["face"] for line in lines)
+    return (
+        f"pairs of {made} of {len(lines)} photographs; {faceless} show no face, what was made "
+        f"of {len(lines) - made - faceless} was rejected"
+    )
+
+
+def _photographs(folder: Path) -> dict[str, Photograph]:
     """The pictures directly in a folder, by the names that they get."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'} of photographs")
@@ -80,10 +122,10 @@ def _photographs(folder: Path) -> dict[str, Path]:
         files = pictures([folder])
     except OSError as error:
         raise BadInput(f"{folder}: cannot be read ({error.strerror})") from None
-    named: dict[str, Path] = {}
-    for file in files:
-        if (other := named.setdefault(name_of(file), file)) != file:
-            raise BadInput(f"{file}: would get the same name as {other.name}; rename one of them")
+    named: dict[str, Photograph] = {}
+    for file in map(PhotographFile, files):
+        if (other := named.setdefault(file.name, file)) != file:
+            raise BadInput(f"{file.path}: would get the same name as {other.source}; rename one of them")
     return named
 
 
@@ -150,35 +192,34 @@ def _files(folder: Path, line: Line) -> list[Path]:
     return files
 
 
-def _make(manifest: Manifest, plan: Plan, photographs: dict[str, Path], names: list[str], jobs: int) -> int:
-    """Makes what is missing; how many pictures could not be read."""
+def _make(
+    manifest: Manifest,
+    plan: Plan,
+    photographs: Mapping[str, Photograph],
+    names: list[str],
+    jobs: int,
+    tools: Tools | None,
+    track: Track,
+) -> list[images.ImageError]:
+    """Makes what is missing; which pictures could not be read."""
     folder = manifest.path.parent
-    donors, unreadable = folder / "donors.safetensors", 0
-    with _workers(min(jobs, len(names))) as work:
+    donors, unreadable = folder / "donors.safetensors", []
+    with nullcontext(map) if tools else _workers(min(jobs, len(names))) as work:
         if not donors.exists():
             chosen = sorted(sorted(photographs, key=lambda name: number_of("donor", plan.seed, name))[:_DONORS])
-            found = work(partial(lend, plan.size), [photographs[name] for name in chosen])
-            lent = {name: face for name, face in zip(tracked(chosen, "donors"), found, strict=True) if face is not None}
+            found = work(partial(lend, plan.size, tools), [photographs[name] for name in chosen])
+            lent = {name: face for name, face in zip(track(chosen, "donors"), found, strict=True) if face is not None}
             write_donors(donors, plan.size, lent)
         place = Place(folder, donors, donors.stat().st_mtime_ns)
-        found = work(partial(make, plan, place), [photographs[name] for name in names])
-        for _, line in zip(tracked(names, "pairs"), found, strict=True):
+        given = read_donors(donors, tools.models.device) if tools else None
+        found = work(partial(make, plan, place, tools, given), [photographs[name] for name in names])
+        for _, line in zip(track(names, "pairs"), found, strict=True):
             if isinstance(line, images.ImageError):
-                complain(str(line))
-                unreadable += 1
+                unreadable.append(line)
                 continue
             with writing(manifest.path):
                 manifest.append(line)
     return unreadable
-
-
-def _report(manifest: Manifest) -> None:
-    lines = manifest.lines()
-    made, faceless = sum("skipped" not in line for line in lines), sum(not line["face"] for line in lines)
-    say(
-        f"{manifest.path.parent}: pairs of {made} of {len(lines)} photographs; {faceless} show no face, what was made "
-        f"of {len(lines) - made - faceless} was rejected"
-    )
 
 
 def _cores() -> int:
@@ -197,10 +238,10 @@ def _workers(jobs: int) -> Iterator[Map]:
     told, telling = spawn.Pipe(duplex=False)
     pool = ProcessPoolExecutor(jobs, spawn, _start, (told,))
 
-    def work(do: Callable[[Path], Any], files: list[Path]) -> Iterator[Any]:
+    def work(do: Callable[[Photograph], Any], photographs: list[Photograph]) -> Iterator[Any]:
         usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is not for those who start now to hear
         try:
-            return pool.map(do, files)
+            return pool.map(do, photographs)
         finally:
             signal.signal(signal.SIGINT, usual)
 

@@ -18,7 +18,7 @@ from . import colour, mask, mesh, turn
 from .adapt import Shape, reproportioned
 from .align import align
 from .geometry import similarity, warp
-from .identity import Encoder
+from .identity import Encoder, identify
 from .locate import locate
 from .models import FaceMesh
 from .paste import paste
@@ -40,13 +40,15 @@ class Judge:
 
     def __call__(self, before: Crops, made: Crops, rows: Tensor, did: list[dict[str, Any]]) -> Surrogate:
         """Those of the pictures made from the rows that pass."""
-        keep = None if self.landmarks is None else self._steady(before[rows], made, self.landmarks)
-        return judged(before, made, rows, did, self.encoder, most=self.most, keep=keep)
+        return judged(before, made, rows, did, self.encoder, most=self.most, keep=self.steady(before[rows], made))
 
-    def _steady(self, before: Crops, made: Crops, landmarks: FaceMesh) -> Tensor:
+    def steady(self, before: Crops, made: Crops) -> Tensor:
+        """Whose points are found again where they should be, row by row, (F,) bool; all without landmarks."""
+        if self.landmarks is None:
+            return torch.ones_like(made.frame, dtype=torch.bool)
         frame = torch.arange(len(made), device=made.frame.device)
         # Both are found by the same network, so that its habits do not count.
-        old, new = (locate(crops.pixels, frame, crops.landmarks, landmarks) for crops in (before, made))
+        old, new = (locate(crops.pixels, frame, crops.landmarks, self.landmarks) for crops in (before, made))
         wanted = old + made.mesh - before.mesh
         apart = (new - wanted).norm(dim=-1).mean(-1) / mesh.interocular(wanted).clamp_min(1)
         gaps = torch.stack([(opening(new, part) - opening(wanted, part)).abs() for part in ("mouth", "eyes")])
@@ -223,15 +225,7 @@ def from_swapper(
     chosen = torch.randint(0, max(1, len(people)), (count,), generator=generator)
     if not count or not people:
         return judge(crops, crops[[]], crops.frame[:0], [])
-    pixels = crops.pixels.clone()
-    faces = FaceSet(
-        torch.arange(count, device=crops.frame.device),
-        mesh.box(crops.mesh),
-        crops.landmarks,
-        crops.mesh,
-        torch.ones_like(crops.mesh[:, 0, 0]),
-        torch.full_like(crops.frame, -1),
-    )
+    pixels, faces = crops.pixels.clone(), as_pictures(crops)
     size = min(swapper.sizes, key=lambda side: abs(side - crops.size))
     # One person at a time, that is how swappers are called; the crops are the pictures that it works on.
     for number in chosen.unique().tolist():
@@ -241,6 +235,24 @@ def from_swapper(
     made = replace(crops, pixels=pixels)
     did = [{"way": "swapper", "person": number} for number in chosen.tolist()]
     return judge(crops, made, torch.arange(count, device=crops.frame.device), did)
+
+
+def people_of(crops: Crops, encoder: Encoder) -> list[Identity]:
+    """Each face as a person, F of them."""
+    faces = as_pictures(crops)
+    return [identify(crops.pixels, faces[[row]], encoder, crops.size) for row in range(len(crops))]
+
+
+def as_pictures(crops: Crops) -> FaceSet:
+    """The faces of crops that are looked at as pictures, one in each."""
+    return FaceSet(
+        torch.arange(len(crops), device=crops.frame.device),
+        mesh.box(crops.mesh),
+        crops.landmarks,
+        crops.mesh,
+        torch.ones_like(crops.mesh[:, 0, 0]),
+        torch.full_like(crops.frame, -1),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 
 from .. import images, mask, mesh, weights
 from ..align import resize
+from ..measure import expression_error, outline_error, pose_error
 from ..pipeline import load_models
 from ..train.people import load_people
 from ..train.student import Recogniser
@@ -28,7 +29,7 @@ from ..types import Crops, join
 from .evidence_data import build, cut
 from .evidence_student import SIDE, SmallStudent
 from .evidence_train import VARIANTS, recogniser, student
-from .judges import Judges, expression_error, interval, load_judges, outline_error, pose_error, retrieved
+from .judges import Judges, interval, load_judges, retrieved
 
 log = logging.getLogger(__name__)
 

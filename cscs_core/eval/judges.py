@@ -5,7 +5,7 @@ The bundled landmarks must not judge pose: they read 80 to 87 per cent of a turn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,15 +14,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .. import geometry, mesh, turn
+from .. import geometry, mesh
 from ..files import BadInput
 
 _FACE = 112  # px, side of what the landmarks' network sees
 _ROOM = 1.05  # of the face's larger side
-_RIGID = (*range(27, 48), 48, 54)  # of the 68: nose, eyes, corners of the mouth; the outline slides when a head turns
-_MOVING = (*range(17, 27), *range(36, 68))  # brows, lids, lips
-_OUTLINE = tuple(range(17))  # from ear to ear along the jaw
-_OUTER_EYES = (36, 45)
 
 
 @dataclass(frozen=True)
@@ -88,48 +84,6 @@ def embed(recogniser: Callable[[Tensor], Tensor], pictures: Tensor, points: Tens
 def retrieved(embedding: Tensor, everyone: Tensor, person: Tensor) -> Tensor:
     """Whether of everyone (M, E) the nearest to each embedding (N, E) is the right person (N,), (N,) bool."""
     return (embedding @ everyone.T).argmax(1) == person
-
-
-def rotation(points: Tensor) -> Tensor:
-    """How heads are turned by their 68 landmarks, (N, 68, 2) -> (N, 3, 3): the mean head in space under the
-    weak-perspective camera that explains what of them is rigid best."""
-    rigid = list(_RIGID)
-    shape = turn.template()[list(mesh.IBUG68)][rigid]
-    return turn.fit(points[:, rigid], shape - shape.mean(0)).rotation
-
-
-def angle(a: Tensor, b: Tensor) -> Tensor:
-    """How far rotations (N, 3, 3) are from others, along the shortest way, (N,) degrees."""
-    apart = a.mT.double() @ b.double()
-    # The angle from its sine and cosine: the cosine alone cannot tell small angles.
-    skew = (apart - apart.mT) / 2
-    sine = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], -1).norm(dim=-1)
-    cosine = (apart.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2
-    return torch.rad2deg(torch.atan2(sine, cosine)).float()
-
-
-def pose_error(result: Tensor, target: Tensor) -> Tensor:
-    """Between heads with landmarks (N, 68, 2) each, (N,) degrees."""
-    return angle(rotation(result), rotation(target))
-
-
-def expression_error(result: Tensor, target: Tensor) -> Tensor:
-    """How far brows, lids and lips lie from the target's, laid on these by a similarity, in outer-eye distances of the
-    target, (N, 68, 2) twice -> (N,)."""
-    return _apart(result, target, _MOVING, _MOVING)
-
-
-def outline_error(result: Tensor, other: Tensor) -> Tensor:
-    """How far the face's outline lies from another face's, eyes, nose and mouth laid on that one's by a similarity, in
-    its outer-eye distances, (N, 68, 2) twice -> (N,)."""
-    return _apart(result, other, _RIGID, _OUTLINE)
-
-
-def _apart(result: Tensor, other: Tensor, laid: Sequence[int], measured: Sequence[int]) -> Tensor:
-    matrix = geometry.similarity(result[:, list(laid)], other[:, list(laid)])
-    shift = geometry.transform(result[:, list(measured)], matrix) - other[:, list(measured)]
-    left, right = _OUTER_EYES
-    return shift.norm(dim=-1).mean(-1) / (other[:, left] - other[:, right]).norm(dim=-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,12 @@ import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
 from .. import colour, mesh, turn
+from ..measure import expression_error, pose_error
 from ..source_surrogate import Change, changed
 from ..train.people import load_people
 from ..types import Crops
 from .evidence_data import cut
-from .judges import Judges, expression_error, load_judges, pose_error, retrieved
+from .judges import Judges, load_judges, retrieved
 
 log = logging.getLogger(__name__)
 

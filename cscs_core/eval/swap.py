@@ -21,13 +21,14 @@ from torch import Generator, Tensor
 from .. import images, mesh
 from ..console import complain
 from ..files import BadInput, placed
-from ..pipeline import Models, encoded, find, identity_from, load_models, swap_faces
+from ..measure import expression_error, pose_error
+from ..pipeline import Choosing, Models, encoded, find, identity_from, load_models, swap_faces
 from ..select import order
 from ..store import default_store
 from ..swap import Swapper
 from ..swappers import DEFAULT, load_swapper
 from ..train.people import Split, load_people
-from .judges import Judges, expression_error, interval, load_judges, pose_error, retrieved
+from .judges import Judges, interval, load_judges, retrieved
 
 log = logging.getLogger(__name__)
 _SHOWN = 24  # pairs on the picture
@@ -77,7 +78,9 @@ def swapped(
     results = []
     for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
         person = encoded(identity_from([faces.pictures[source]], models), swapper, models)
-        results.append(swap_faces(faces.pictures[target], person, models, size=size, indices=[0]).images)
+        results.append(
+            swap_faces(faces.pictures[target], person, models, size=size, choosing=Choosing(indices=[0])).images
+        )
     return results
 
 

@@ -61,6 +61,22 @@ def colour_at(pixels: Tensor, points: Tensor, number: int) -> Tensor:
     return geometry.sample(pixels, grid).mean((2, 3))
 
 
+def test_what_is_told_is_done_one_after_another():
+    paint, pair = Makeup(lips=1.0), Glasses("wire")
+    done = adapt.told(FACES, Generator().manual_seed(2), {"jaw": 0.5}, 0.7, paint, pair)
+    seeds = torch.randint(1, 1 << 62, (3,), generator=Generator().manual_seed(2)).tolist()
+    bent = reshaped(FACES, Shape.of(3, jaw=0.5)).crops
+    grown = beard(bent, torch.full((3,), 0.7), seeds).crops
+    assert same(done.crops, glasses(makeup(grown, [paint] * 3).crops, [pair] * 3).crops)
+    assert [list(what) for what in done.did] == [["jaw", "beard", "makeup", "glasses", "tint"]] * 3
+    assert done.rows.tolist() == [0, 1, 2]
+
+
+def test_told_nothing_leaves_every_bit():
+    done = adapt.told(FACES, Generator())
+    assert same(done.crops, FACES) and done.did == [{}, {}, {}]
+
+
 def test_no_change_of_shape_leaves_every_bit():
     done = reshaped(FACES, Shape.of(3))
     assert same(done.crops, FACES)

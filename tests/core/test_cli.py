@@ -177,6 +177,15 @@ def test_an_unknown_swapper_is_answered_with_those_there_are(
     assert "or the folder of a training run" in said
 
 
+def test_an_unknown_restorer_is_answered_with_those_there_are(
+    tmp_path: Path, landscape: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert swap(landscape, landscape, tmp_path / "out.png", "--restore", "magic") == 2
+    assert "no restorer 'magic'; there are lite, " in capsys.readouterr().err
+    assert swap(landscape, landscape, tmp_path / "out.png", "--restore", str(tmp_path / "gone.safetensors")) == 2
+    assert f"{tmp_path / 'gone.safetensors'}: no such file" in capsys.readouterr().err
+
+
 # Detect
 
 
@@ -330,3 +339,13 @@ def test_the_demo_shows_rows_and_says_likeness(tmp_path: Path, capsys: pytest.Ca
     assert main(["demo", "--out", str(tmp_path / "out" / "demo.png"), *PLAIN]) == 0
     assert capsys.readouterr().out.count("before") >= 3
     assert images.read(tmp_path / "out" / "demo.png").shape[-1] > 900
+
+
+@needs_people
+def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path):
+    plain, restored = tmp_path / "plain.png", tmp_path / "restored.png"
+    assert swap(PEOPLE[0], PEOPLE[1], plain) == 0
+    assert swap(PEOPLE[0], PEOPLE[1], restored, "--restore", "lite", "--restore-blend", "1") == 0
+    again, swapped = changed(plain, restored), changed(PEOPLE[1], plain)
+    assert again.mean() > 0.02
+    assert (again & ~swapped).mean() < 0.005  # some pixels at the rim are swapped by less than a bit

@@ -272,14 +272,16 @@ def test_not_a_number_is_black_and_values_are_clipped():
 
 
 def test_png_keeps_metadata_as_text(tmp_path: Path):
-    images.write(tmp_path / "a.png", torch.ones(3, 4, 4), Software="cscs", Description="Künstliches Bild")
+    images.write(tmp_path / "a.png", torch.ones(3, 4, 4), {"Software": "cscs", "Description": "Künstliches Bild"})
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.info["Software"] == "cscs" and picture.info["Description"] == "Künstliches Bild"
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
 def test_exif_keeps_metadata(tmp_path: Path, name: str):
-    images.write(tmp_path / name, torch.ones(3, 4, 4), Software="cscs", Description="Synthetic.", Kind="swap")
+    images.write(
+        tmp_path / name, torch.ones(3, 4, 4), {"Software": "cscs", "Description": "Synthetic.", "Kind": "swap"}
+    )
     with Image.open(tmp_path / name) as picture:
         exif = picture.getexif()
     assert exif[0x0131] == "cscs" and "Synthetic." in exif[0x010E] and "Kind: swap" in exif[0x010E]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from filelock import FileLock
 from PIL import Image
 from torch import Generator, Tensor
 
-from cscs_core import images, pairs
+from cscs_core import images, pairs, provenance
 from cscs_core.align import align, realign
 from cscs_core.demo import EXAMPLES
 from cscs_core.files import BadInput
 from cscs_core.pair_manifest import Manifest
 from cscs_core.pair_recipe import Pool, insisted
-from cscs_core.pair_worker import number_of
+from cscs_core.pair_worker import PhotographInMemory, Plan, Tools, number_of
 from cscs_core.pipeline import Models, find, load_models
 from cscs_core.select import order
 from cscs_core.surrogate import Surrogate, unjudged
@@ -181,27 +182,13 @@ def test_bent_faces_are_thinner_and_chubbier(made: Path, models: Models):
 
 def test_made_pictures_say_so_and_photographs_do_not(made: Path):
     folder = next(path for path in sorted((made / "proxy_data").iterdir()))
-    notes = {path.name: Image.open(path).getexif() for path in folder.iterdir()}
+    notes = {path.name: provenance.read(path) for path in folder.iterdir()}
     assert not notes.pop(folder.name)
     assert len(notes) == 4
     for note in notes.values():
-        assert note[0x0131] == "cscs-face-swap"
-        assert "Synthetic picture" in note[0x010E] and "compositeSynthetic" in note[0x010E]
-    assert not Image.open(made / "normal_data" / folder.name).getexif()
-
-
-def test_more_pictures_of_each_change_nothing_for_the_first(made: Path, photos: Path, tmp_path: Path):
-    out = tmp_path / "out"
-    out.mkdir()
-    shutil.copy(made / "donors.safetensors", out)
-    Manifest(out / "manifest.jsonl", {"size": SIZE, "seed": 0, "count": 2}).write([])
-    shutil.copytree(photos, tmp_path / "in", ignore=lambda _, names: set(names) - {PEOPLE[0].name})
-    assert pairs.run_pairs(options(tmp_path / "in", out, count=2)) == 0
-    two, one = (folder / "proxy_data" / PEOPLE[0].name for folder in (out, made))
-    assert {name: content for name, content in files(two).items() if name in files(one)} == files(one)
-    assert (two / "0_gensrc.jpg").read_bytes() != (two / "1_gensrc.jpg").read_bytes()
-    first, second = manifest(out)[PEOPLE[0].name]["targets"]
-    assert first["did"] != second["did"] and second["file"] == "1_gendst.jpg"
+        assert note["Software"] == "cscs-face-swap" and note["DigitalSourceType"] == provenance.EDITED
+        assert note["Description"].startswith("Synthetic picture, made by software (cscs-face-swap) to train on: ")
+    assert not provenance.read(made / "normal_data" / folder.name)
 
 
 # How it is gone on with
@@ -269,10 +256,10 @@ def test_interrupted_in_the_middle_of_a_folder_it_leaves_nothing_half(
     shutil.copytree(photos, tmp_path / "in", ignore=lambda _, names: set(names) - {PEOPLE[0].name})
     write = images.write
 
-    def stop(path: Path, *picture: Tensor, **notes: str) -> None:
+    def stop(path: Path, picture: Tensor, *note: Mapping[str, str]) -> None:
         if path.name.endswith("_gendst.jpg"):
             raise KeyboardInterrupt
-        write(path, *picture, **notes)
+        write(path, picture, *note)
 
     monkeypatch.setattr(images, "write", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -292,6 +279,60 @@ def test_other_options_are_refused(made: Path, photos: Path, name: str, value: i
 def test_seeds_and_names_make_the_numbers():
     assert number_of(0, "a.jpg") == number_of(0, "a.jpg") < 1 << 48
     assert len({number_of(seed, name) for seed in (0, 1) for name in ("a.jpg", "b.jpg")}) == 4
+
+
+# Pictures without files
+
+
+def in_memory(people: list[Path]) -> dict[str, PhotographInMemory]:
+    photographs = [PhotographInMemory(images.read(path), path.stem) for path in people]
+    return {one.name: one for one in photographs}
+
+
+def test_pictures_in_memory_become_what_files_of_their_names_become(tmp_path: Path, models: Models):
+    photographs = in_memory(PEOPLE[1:3])
+    (tmp_path / "in").mkdir()
+    for name, path in zip(photographs, PEOPLE[1:3], strict=True):
+        shutil.copy(path, tmp_path / "in" / name)
+    assert pairs.run_pairs(options(tmp_path / "in", tmp_path / "files", size=64)) == 0
+    with torch.inference_mode():
+        lines, unreadable = pairs.make_pairs(photographs, tmp_path / "memory", Plan(64, 0, 1), tools=Tools(models))
+    assert [line["source"] for line in lines] == ["person_2", "person_3"] and not unreadable
+    ours, theirs = files(tmp_path / "memory"), files(tmp_path / "files")
+    del ours["manifest.jsonl"], theirs["manifest.jsonl"]  # which say where pictures were found
+    assert ours == theirs
+
+
+def test_the_same_pixels_have_the_same_name():
+    first, again, other = (PhotographInMemory(torch.full((1, 3, 4, 4), level), "") for level in (0.5, 0.5, 0.6))
+    assert first.name == again.name != other.name and first.name.endswith(".jpg")
+
+
+def test_tools_may_stop_the_work_anywhere_and_it_goes_on_to_the_same_files(tmp_path: Path, models: Models):
+    photographs, plan = in_memory(PEOPLE[1:3]), Plan(64, 0, 1)
+    pauses = 0
+
+    def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses in stops:
+            raise KeyboardInterrupt
+
+    stops: set[int] = set()
+    tools = Tools(models, pause)
+    pairs.make_pairs(photographs, tmp_path / "whole", plan, tools=tools)
+    stops, pauses = {1, 3, 6, 9}, 0
+    stopped = 0
+    for _ in range(6):
+        try:
+            pairs.make_pairs(photographs, tmp_path / "stopped", plan, tools=tools)
+        except KeyboardInterrupt:
+            stopped += 1
+            assert not list((tmp_path / "stopped").rglob(".cscs*"))
+            done = {path.name for path in (tmp_path / "stopped" / "proxy_data").iterdir()}
+            assert done == set(manifest(tmp_path / "stopped"))
+    assert stopped == 4
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
 # What is wrong with what was given

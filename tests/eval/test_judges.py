@@ -12,28 +12,13 @@ import torch
 
 from cscs_core import mesh, turn
 from cscs_core.eval.evidence_data import cut
-from cscs_core.eval.judges import (
-    angle,
-    expression_error,
-    interval,
-    load_judges,
-    outline_error,
-    pose_error,
-    retrieved,
-    rotation,
-)
+from cscs_core.eval.judges import interval, load_judges, retrieved
 from cscs_core.files import BadInput
+from cscs_core.measure import pose_error
 from cscs_core.source_surrogate import Change, changed
 from cscs_core.train.people import load_people
 
 DATA = Path(os.environ.get("CSCS_DATA", "no data"))  # faces and teachers, for those who have them
-
-
-def landmarks(degrees: torch.Tensor, scale: float = 80.0, x: float = 130.0) -> torch.Tensor:
-    """The 68 points of the mean head turned so, (N, 3) -> (N, 68, 2)."""
-    count = len(degrees)
-    pose = turn.Pose(turn.rotation(degrees), torch.full((count,), scale), torch.tensor([[x, 120.0]]).expand(count, 2))
-    return pose.project(turn.template()[None])[:, list(mesh.IBUG68)]
 
 
 @pytest.fixture(scope="module")
@@ -47,69 +32,6 @@ def judges():
 @pytest.fixture(scope="module")
 def people(judges):
     return load_people(DATA, "validation", ("fake",))
-
-
-def test_a_known_turn_of_the_mean_head_is_read_exactly():
-    degrees = torch.tensor([[0.0, 0, 0], [20, 0, 0], [0, -15, 0], [-10, 8, 5]])
-    assert torch.allclose(rotation(landmarks(degrees)), turn.rotation(degrees), atol=1e-4)
-
-
-def test_the_angle_of_a_rotation_about_any_axis():
-    zero = turn.rotation(torch.zeros(4, 3))
-    turned = turn.rotation(torch.tensor([[0.01, 0, 0], [0, 7.0, 0], [0, 0, 90], [179, 0, 0]]))
-    expected = torch.tensor([0.01, 7.0, 90.0, 179.0])
-    assert torch.allclose(angle(turned, zero), expected, atol=1e-3)
-    assert torch.allclose(angle(zero, turned), expected, atol=1e-3)
-    assert float(angle(zero[:1], zero[:1])) == 0
-
-
-def test_the_angle_counts_from_any_pose():
-    start = torch.tensor([[12.0, -7.0, 30.0]])
-    first = turn.rotation(start)
-    second = turn.rotation(torch.tensor([[0.0, 11.0, 0.0]])) @ first
-    assert float(angle(first, second)) == pytest.approx(11, abs=1e-3)
-
-
-def test_pose_does_not_depend_on_where_a_face_is_or_how_large():
-    degrees = torch.tensor([[14.0, -6.0, 3.0]])
-    assert float(pose_error(landmarks(degrees), landmarks(degrees, 31.0, -500.0))) < 0.01
-
-
-def test_a_roll_counts_as_pose():
-    error = pose_error(landmarks(torch.tensor([[0.0, 0, 9]])), landmarks(torch.zeros(1, 3)))
-    assert float(error) == pytest.approx(9, abs=0.01)
-
-
-def test_the_outline_does_not_tell_the_pose():
-    face = landmarks(torch.tensor([[5.0, 5, 0]]))
-    wider = face.clone()
-    wider[:, :17] += torch.randn(1, 17, 2) * 10
-    assert torch.equal(rotation(wider), rotation(face))
-
-
-def test_an_expression_is_the_same_wherever_the_face_is():
-    face = landmarks(torch.tensor([[5.0, 3, 0]]))
-    linear = torch.tensor([[0.6, -0.8], [0.8, 0.6]]) * 1.7
-    assert float(expression_error(face @ linear.T + 40, face)) < 1e-5
-
-
-def test_brows_lids_and_lips_are_the_expression_and_nothing_else():
-    face = landmarks(torch.zeros(1, 3))
-    other = face.clone()
-    other[:, [*range(17), *range(27, 36)]] += torch.randn(1, 26, 2) * 20
-    assert float(expression_error(other, face)) < 1e-5
-    other = face.clone()
-    other[:, 57] += torch.tensor([0.0, 10.0])  # the lower lip alone; the similarity takes a little of it
-    unit = float((face[0, 36] - face[0, 45]).norm())
-    assert 10 / unit / 42 < float(expression_error(other, face)) < 3 * 10 / unit / 42
-
-
-def test_an_outline_that_was_moved_a_tenth_lies_a_tenth_off():
-    face = landmarks(torch.tensor([[4.0, 0, 0]]))
-    unit = (face[0, 36] - face[0, 45]).norm()
-    other = face.clone()
-    other[:, :17, 0] += 0.1 * unit
-    assert float(outline_error(other, face)) == pytest.approx(0.1, abs=1e-4)
 
 
 def test_retrieval_asks_for_the_nearest_of_all():
