@@ -2,19 +2,54 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host
+from . import models
+from .crop import AlignFaces, PasteFaces
 from .detect import DetectFaces
-from .identity import FaceIdentity
+from .domain import CrossDomain
+from .identity import BlendIdentities, FaceIdentity
+from .identity_file import LoadIdentity, SaveIdentity
+from .load import LoadModel
+from .mask import FaceMask
+from .pairs import ProxyPairs
+from .preview import PreviewFaces
+from .reage import ReAge
+from .report import FaceReport
+from .restore import RestoreFaces
+from .save import SaveImage
+from .select import SelectFaces
+from .surrogate import ExplicitAdaptation, SourceSurrogate, TargetSurrogate
 from .swap import FaceSwap
+from .swap_crops import SwapFaces
+from .track import TrackFaces
 
 
 class CSCSExtension(ComfyExtension):
     async def on_load(self) -> None:
-        host.add_model_folder()
+        models.add_model_folder()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
+            LoadModel,
+            RestoreFaces,
             DetectFaces,
+            SelectFaces,
+            TrackFaces,
+            PreviewFaces,
+            AlignFaces,
+            PasteFaces,
+            FaceMask,
             FaceIdentity,
+            BlendIdentities,
+            SaveIdentity,
+            LoadIdentity,
+            SwapFaces,
             FaceSwap,
+            SourceSurrogate,
+            TargetSurrogate,
+            ExplicitAdaptation,
+            ProxyPairs,
+            ReAge,
+            CrossDomain,
+            FaceReport,
+            SaveImage,
         ]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import draw, pipeline
 from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.select import ORDERS, order
+from ..cscs_core.select import GENDERS, ORDERS, order
 from ..cscs_core.types import FaceSet, join
-from . import host
+from . import frames, host, models, shown, sockets
 
 
 class DetectFaces(io.ComfyNode):
@@ -21,9 +19,11 @@ class DetectFaces(io.ComfyNode):
             node_id="CSCS_DetectFaces",
             display_name="Detect Faces (CSCS)",
             category="CSCS",
+            has_intermediate_output=True,
             description="Finds the faces in every image and draws their numbers. Look here which number to give Face "
             "Swap.",
             search_aliases=["face detection", "find faces", "face box", "face landmarks", "count faces"],
+            essentials_category="Face",
             inputs=[
                 io.Image.Input("image", tooltip="Pictures or the frames of a video; each is searched on its own."),
                 io.Combo.Input(
@@ -39,39 +39,64 @@ class DetectFaces(io.ComfyNode):
                     min=0.05,
                     max=0.95,
                     step=0.05,
+                    advanced=True,
                     tooltip="Lower it when a face is missed (dark, turned, half hidden); raise it when something that "
                     "is no face is marked.",
                 ),
-                host.detector_input(),
+                models.detector_input(),
+                sockets.Detector.Input(
+                    "detector_model",
+                    optional=True,
+                    tooltip="From Load Model, for one detector in several nodes or one on the processor. Takes the "
+                    "place of detector.",
+                ),
             ],
             outputs=[
-                host.Faces.Output("faces", tooltip="Boxes, points and scores of all faces of all images."),
+                sockets.Faces.Output("faces", tooltip="Boxes, points and scores of all faces of all images."),
                 io.Image.Output("preview", tooltip="The images with boxes, points and numbers drawn on them."),
                 io.Int.Output("count", tooltip="How many faces were found in all images together."),
-                io.String.Output("report", tooltip="One line per image and face: place, size, score."),
+                io.String.Output(
+                    "report",
+                    tooltip="One line per image and face: place, size, score, and age and gender "
+                    "where the detector tells them.",
+                ),
             ],
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> str:
+        """Changes when a model file comes, goes or is exchanged."""
+        return repr(models.files())
+
+    @classmethod
     def execute(
-        cls, image: Tensor, faces_order: str, detection_threshold: float, detector: str = BUNDLED
+        cls,
+        image: Tensor,
+        faces_order: str,
+        detection_threshold: float,
+        detector: str = BUNDLED,
+        detector_model: models.Choice | None = None,
     ) -> io.NodeOutput:
         found, lines, preview = [FaceSet.empty()], [], host.blank(image)
-        models = host.models(image, detector)
-        for index, frame in host.frames(image):
-            faces = order(pipeline.find(frame, models, threshold=detection_threshold), faces_order)
+        finder = models.ready(image, detector if detector_model is None else detector_model)
+        for index, frame in host.frames(image, finder.device):
+            faces = order(pipeline.find(frame, finder, threshold=detection_threshold), faces_order)
             preview[index] = host.pixels(draw.boxes(frame, faces))[0]
             lines += _lines(index, faces)
-            found.append(replace(faces, frame=faces.frame + index).to("cpu"))
+            found.append(frames.back(faces, index))
         faces = join(found)
-        return io.NodeOutput(faces, preview, len(faces), "\n".join(lines) or "no image came in")
+        badge = shown.badge(shown.counted(len(faces), "face"))
+        return io.NodeOutput(faces, preview, len(faces), "\n".join(lines) or "no image came in", ui=badge)
 
 
 def _lines(index: int, faces: FaceSet) -> list[str]:
     if not len(faces):
         return [f"image {index}: no face found"]
-    lines = [f"image {index}: {len(faces)} face{'s' * (len(faces) > 1)}"]
-    for number, (box, score) in enumerate(zip(faces.box.tolist(), faces.score.tolist(), strict=True)):
+    lines = [f"image {index}: {shown.counted(len(faces), 'face')}"]
+    columns = (faces.box, faces.score, faces.age, faces.gender)
+    for number, (box, score, age, gender) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         left, top, right, bottom = (round(side) for side in box)
-        lines.append(f"  face {number}: {right - left} x {bottom - top} px at {left}, {top}; score {score:.2f}")
+        looks = [GENDERS[gender]] * (gender >= 0) + [f"about {age:.0f}"] * (age >= 0)  # NaN is not
+        place = f"{right - left} x {bottom - top} px at {left}, {top}"
+        lines.append("; ".join([f"  face {number}: {place}", f"score {score:.2f}", *looks]))
     return lines

@@ -1,52 +1,58 @@
-"""The border with ComfyUI: sockets, pictures, models, progress. Inside, frames are (1, 3, H, W) float32 RGB 0..1."""
+"""The border with ComfyUI: pictures, values of sockets, progress. Inside, frames are (1, 3, H, W) float32 RGB 0..1."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
 
 import comfy.model_management as mm
-import comfy.model_patcher
 import comfy.utils
-import folder_paths
 import torch
 import torch.nn.functional as nnf
-from comfy_api.latest import io
-from torch import Tensor, nn
+from einops import rearrange
+from torch import Tensor
 
-from ..cscs_core import pipeline
-from ..cscs_core.detectors import BUNDLED, detectors
-from ..cscs_core.store import Store, default_store
-from ..cscs_core.swap import Swapper
-from ..cscs_core.swappers import available, load_swapper
+from ..cscs_core.types import Crops, FaceSet, Identity
 
-_Seen = tuple[tuple[str, int], ...]  # names and times of files
-_NEIGHBOURS = ("insightface", "reactor", "reswapper", "hyperswap", "facefusion")  # folders of other packs in models/
+_Value = TypeVar("_Value", FaceSet, Crops, Identity)
+_Item = TypeVar("_Item")
 
-Faces = io.Custom("CSCS_FACES")  # a FaceSet; its frame column counts the images of the batch
-Identity = io.Custom("CSCS_IDENTITY")  # an Identity
+BLACK = "the mask is black here, so nothing may change; white is what may"
 
 
-def photo(image: Tensor, index: int) -> Tensor:
-    """One picture of an IMAGE (B, H, W, C), on the device that computes: (1, 3, H, W) float32. Alpha is dropped."""
-    pixels = image[index : index + 1, ..., :3].movedim(-1, 1)  # BHWC -> BCHW
-    return pixels.expand(-1, 3, -1, -1).to(mm.get_torch_device(), torch.float32)
+def photo(image: Tensor, index: int, device: torch.device | None = None) -> Tensor:
+    """One picture of an IMAGE (B, H, W, C), on the device that computes: (1, 3, H, W) float32. Alpha is dropped; NaN
+    becomes black, infinities white and black."""
+    pixels = rearrange(image[index : index + 1, ..., :3], "b h w c -> b c h w")
+    pixels = pixels.expand(-1, 3, -1, -1).to(device or mm.get_torch_device(), torch.float32)
+    return pixels.nan_to_num(0.0, 1.0, 0.0)
 
 
 def photos(image: Tensor) -> list[Tensor]:
-    """Every picture of an IMAGE, as `photo`."""
-    return [photo(image, index) for index in range(image.shape[0])]
+    """Every picture of an IMAGE, as `photo` but on the processor: who uses them moves one at a time."""
+    return [photo(image, index, torch.device("cpu")) for index in range(image.shape[0])]
 
 
-def frames(image: Tensor) -> Iterator[tuple[int, Tensor]]:
+def frames(image: Tensor, device: torch.device | None = None) -> Iterator[tuple[int, Tensor]]:
     """The pictures of an IMAGE one by one, as `photo`; between them the progress bar moves and Cancel is obeyed."""
-    bar = comfy.utils.ProgressBar(image.shape[0])
-    for index in range(image.shape[0]):
-        mm.throw_exception_if_processing_interrupted()
-        yield index, photo(image, index)
+    for index in counted(range(image.shape[0])):
+        yield index, photo(image, index, device)
+
+
+def counted(items: Sequence[_Item]) -> Iterator[_Item]:
+    """The items one by one; between them the progress bar moves and Cancel is obeyed."""
+    bar = comfy.utils.ProgressBar(len(items))
+    for item in items:
+        stop()
+        yield item
         bar.update(1)
+
+
+def stop() -> None:
+    """Raises what the host wants to see when the user has pressed Cancel."""
+    mm.throw_exception_if_processing_interrupted()
 
 
 def blank(image: Tensor, channels: int = 3) -> Tensor:
@@ -57,109 +63,77 @@ def blank(image: Tensor, channels: int = 3) -> Tensor:
 
 def pixels(images: Tensor) -> Tensor:
     """(B, C, H, W) -> IMAGE (B, H, W, C) on the host's device and in its number format."""
-    layout = images.movedim(1, -1)  # BCHW -> BHWC
+    layout = rearrange(images, "b c h w -> b h w c")
     return blank(layout, layout.shape[-1]).copy_(layout)
 
 
-def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
-    """The MASK (B, h, w) or (h, w) of one frame in the frame's size, (1, 1, H, W); the last one serves the frames
-    beyond it."""
+def masks(masks: Tensor) -> Tensor:
+    """(B, 1, H, W) -> MASK (B, H, W) on the host's device and in its number format."""
+    return pixels(masks)[..., 0]
+
+
+def painted(mask: Tensor | None, index: int, like: Tensor) -> Tensor | None:
+    """The MASK (B, h, w) or (h, w) of one frame, (1, 1, h, w) where and as precise as another tensor; the last one
+    serves the frames beyond it."""
     if mask is None or not mask.numel():
         return None
     mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    mask = mask[min(index, mask.shape[0] - 1)][None].to(frame)
+    return mask[min(index, mask.shape[0] - 1)][None].to(like).nan_to_num(0.0, 1.0, 0.0)
+
+
+def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
+    """The MASK of one frame as `painted`, in the frame's size, (1, 1, H, W)."""
+    mask = painted(mask, index, frame)
+    if mask is None:
+        return None
     return nnf.interpolate(mask, frame.shape[-2:], mode="bilinear", antialias=True).clamp(0, 1)
 
 
-@functools.lru_cache(maxsize=2)
-def _models(detector: str, seen: _Seen) -> tuple[pipeline.Models, list[comfy.model_patcher.ModelPatcher]]:
-    """The networks that find faces and tell people apart, and the host's handles to them; 20 MB if bundled, which stay
-    in memory once used."""
-    with _ordinary():
-        models = pipeline.load_models("cpu", detector, store(), sessions=mm.get_torch_device())
-    return models, _handles(models.networks)
+def own(value: object, kind: type[_Value], name: str) -> _Value:
+    """What came through a socket, as a value of this pack: a second copy of the pack has classes of its own, and
+    another pack may give its sockets the same names. What an older copy does not know keeps its default. `name` is what
+    the user calls the input."""
+    names = [field.name for field in fields(kind) if hasattr(value, field.name) or field.default is MISSING]
+    parts = {part: getattr(value, part, None) for part in names}
+    lengths = {_length(column) for part, column in parts.items() if part not in ("crops", "encoder")}
+    if len(lengths) != 1 or None in lengths:
+        what = type(value).__name__
+        raise ValueError(f"{name} holds a {what}, not what the nodes of CSCS make; connect it to one of them")
+    return kind(**{part: _own(column, part, name) for part, column in parts.items()})
 
 
-def _handles(networks: Sequence[nn.Module]) -> list[comfy.model_patcher.ModelPatcher]:
-    # Looked up late: the host swaps the class at start. CoreModelPatcher came with ComfyUI 0.11.
-    handle = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    device, rest = mm.get_torch_device(), mm.unet_offload_device()
-    return [handle(net, load_device=device, offload_device=rest) for net in networks]
+def _length(column: object) -> int | None:
+    return len(column) if isinstance(column, Tensor) and column.ndim else None
 
 
-def add_model_folder() -> None:
-    """models/cscs becomes a folder of the host's, beside those that extra_model_paths.yaml names."""
-    folder_paths.add_model_folder_path("cscs", str(Path(folder_paths.models_dir) / "cscs"), is_default=True)
+def _own(part: Any, field: str, name: str) -> Any:
+    return own(part, Crops, name) if field == "crops" else part
 
 
-def store() -> Store:
-    """Where model files are: the host's models/cscs first, then wherever else people keep such files."""
-    first, *others = (Path(folder) for folder in folder_paths.get_folder_paths("cscs"))
-    models = Path(folder_paths.models_dir)
-    neighbours = (models / name for name in _NEIGHBOURS)
-    folders = (*others, default_store().home, *neighbours)  # what `cscs fetch` got is found too
-    return Store(first, tuple(folder for folder in folders if folder.is_dir()))
+def fitting(image: Tensor, rows: FaceSet | Crops, name: str) -> None:
+    """Raises ValueError unless every row belongs to an image of the batch."""
+    if len(rows) and int(rows.frame.max()) >= image.shape[0]:
+        raise ValueError(
+            f"{name} are of a batch of at least {int(rows.frame.max()) + 1} images, but image has {image.shape[0]}; "
+            "connect the image in which they were found"
+        )
 
 
-def detector_input() -> io.Combo.Input:
-    """Which detector finds the faces: a widget that several nodes have."""
-    return io.Combo.Input(
-        "detector",
-        options=detectors(store()),
-        default=BUNDLED,
-        optional=True,
-        tooltip="What finds the faces. lite is bundled. buffalo_l, antelopev2 and other insightface packs in "
-        "models/insightface find smaller and more turned faces; they need insightface and onnxruntime and are for "
-        "non-commercial research.",
-    )
+def numbers(text: str, name: str) -> list[int] | None:
+    """Numbers as a user writes them into the widget of that name: "" -> None (all), "0, 2" -> [0, 2]."""
+    if not text.strip():
+        return None
+    if not re.fullmatch(r"\s*\d{1,4}\s*(,\s*\d{1,4}\s*)*", text):
+        raise ValueError(f"{name} {text!r}: write numbers from 0 to 9999 with commas, as 0 or 0,2; empty means all")
+    return [int(number) for number in text.split(",")]
 
 
-def swappers() -> list[str]:
-    """The swappers whose files are there, and cscs: without its files the node says how to get them."""
-    there = available(store())
-    return there if "cscs" in there else [*there, "cscs"]
-
-
-@functools.lru_cache(maxsize=1)
-def _swapper(name: str, seen: _Seen) -> tuple[Swapper, list[comfy.model_patcher.ModelPatcher]]:
-    """The swapper used last and the host's handles to its networks."""
-    with _ordinary():
-        swapper = load_swapper(name, store(), "cpu", sessions=mm.get_torch_device())
-    return swapper, _handles(swapper.networks)
-
-
-def _seen() -> _Seen:
-    """What lies in models/cscs: a file that was exchanged is read again."""
-    folder = store().home
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return tuple((file.name, file.stat().st_mtime_ns) for file in files if file.is_file())
-
-
-@contextlib.contextmanager
-def _ordinary() -> Iterator[None]:
-    """Nodes run in inference mode; what is made there cannot be moved outside, where the host unloads models."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
-
-
-def models(image: Tensor, detector: str = BUNDLED) -> pipeline.Models:
-    """What finds faces, ready on the device that computes, with room there for one frame of the IMAGE."""
-    loaded, handles = _models(detector, _seen())
-    _ready(handles, image)
-    return loaded
-
-
-def models_and_swapper(image: Tensor, name: str, detector: str = BUNDLED) -> tuple[pipeline.Models, Swapper]:
-    """The same and a swapper, ready together: loaded one by one, the second might push out the first."""
-    loaded, handles = _models(detector, _seen())
-    swapper, more = _swapper(name, _seen())
-    _ready(handles + more, image, 2**30 if more else 0)  # eight faces at 256 px take a gigabyte
-    return loaded, swapper
-
-
-def _ready(handles: list[comfy.model_patcher.ModelPatcher], image: Tensor, more: int = 0) -> None:
-    frame = image.shape[-3] * image.shape[-2] * 3 * 4  # bytes
-    # Two dozen frames for the detector's first maps and the paste, 256 MiB for the crops of a crowd.
-    mm.load_models_gpu(handles, memory_required=24 * frame + 2**28 + more, force_full_load=True)
-    for handle in handles:
-        handle.model.to(handle.load_device)  # --novram leaves plain layers behind even with force_full_load
+def checked(**texts: str | None) -> bool | str:
+    """What validate_inputs says of `numbers` in these widgets: True, or what is wrong. A text is None while another
+    node still has to make it."""
+    try:
+        for name, text in texts.items():
+            numbers(text or "", name)
+    except ValueError as error:
+        return str(error)
+    return True

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import pipeline
+from ..cscs_core import pipeline, restorers
 from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.select import ORDERS
+from ..cscs_core.face_mask import FaceMask
+from ..cscs_core.identity import known_by
+from ..cscs_core.restore import Restoration
+from ..cscs_core.select import GENDERS, ORDERS, place
+from ..cscs_core.swap import side_within
 from ..cscs_core.swappers import DEFAULT
-from ..cscs_core.types import Identity
-from . import host
+from ..cscs_core.types import FaceSet, Identity, join
+from . import frames, host, shown, sockets
 from . import identity as person
+from . import models as networks
+
+_ANY, _NONE = "any", "none"
 
 
 class FaceSwap(io.ComfyNode):
@@ -23,6 +28,7 @@ class FaceSwap(io.ComfyNode):
             node_id="CSCS_FaceSwap",
             display_name="Face Swap (CSCS)",
             category="CSCS",
+            has_intermediate_output=True,
             description="Puts the source person's face on the faces of the target, frame by frame. Only swap faces of "
             "people who agreed.",
             search_aliases=[
@@ -35,11 +41,12 @@ class FaceSwap(io.ComfyNode):
                 "reactor",
                 "inswapper",
             ],
+            essentials_category="Face",
             inputs=[
                 io.Image.Input("target", tooltip="The picture or video frames whose faces are replaced."),
                 io.Combo.Input(
                     "swapper",
-                    options=host.swappers(),
+                    options=networks.swappers(),
                     default=DEFAULT,
                     tooltip="How the face is made. lite bends the source photo onto the target's expression and lets a "
                     "small network make it belong there; warp is the same without the network. Both are best when "
@@ -83,8 +90,8 @@ class FaceSwap(io.ComfyNode):
                     "resolution",
                     options=["256", "512"],
                     default="512",
-                    tooltip="Pixels along a side of the face that is worked on. 512 for close-ups; 256 is about four "
-                    "times quicker and enough where faces are smaller than about 200 pixels. A swapper that knows one "
+                    tooltip="Pixels along a side of the face that is worked on. 512 for close-ups; 256 is about twice "
+                    "as quick and enough where faces are smaller than about 200 pixels. A swapper that knows one "
                     "size takes that.",
                 ),
                 io.Float.Input(
@@ -102,7 +109,7 @@ class FaceSwap(io.ComfyNode):
                     tooltip="A photo of the person whose face is put in, or a batch of several of the same person; of "
                     "several people in it the largest face counts. Not needed when identity is connected.",
                 ),
-                host.Identity.Input(
+                sockets.Identity.Input(
                     "identity",
                     optional=True,
                     tooltip="A person read by Face Identity. Takes the place of source, also when both are connected.",
@@ -119,7 +126,100 @@ class FaceSwap(io.ComfyNode):
                     tooltip="A photo of the person in the target who is to be replaced. Connect it when several "
                     "people are in the picture and only one of them is meant.",
                 ),
-                host.detector_input(),
+                networks.detector_input(),
+                io.Combo.Input(
+                    "gender",
+                    options=[_ANY, *GENDERS],
+                    default=_ANY,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Replaces only faces that look so, and faces_index counts only these. Needs a detector "
+                    "that tells, as buffalo_l does; with lite nobody's is known.",
+                ),
+                io.Int.Input(
+                    "source_faces_index",
+                    default=0,
+                    min=0,
+                    max=99,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which face of the source photo is put in, where it shows several: 0 is the largest, 1 the "
+                    "second largest.",
+                ),
+                io.Combo.Input(
+                    "restorer",
+                    options=[_NONE, *restorers.available(networks.store())],
+                    default=_NONE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Makes the swapped faces clearer. lite is bundled; GFPGAN, CodeFormer and RestoreFormer "
+                    "are listed once their files are in models/cscs. Use one when the swapped face is softer than the "
+                    "rest of the picture, as after networks of 128 or 256 px.",
+                ),
+                io.Float.Input(
+                    "restore_visibility",
+                    default=0.8,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Counts only with a restorer. Lower it when skin looks painted.",
+                ),
+                io.Boolean.Input(
+                    "keep_eyes",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The target's own eyes stay. Turn it on when the gaze is lost.",
+                ),
+                io.Boolean.Input(
+                    "keep_mouth",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The target's own mouth stays. Turn it on for speech, teeth, food or a microphone.",
+                ),
+                io.Float.Input(
+                    "colour_match",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How far the colours of the new face become those of the old one. Raise it when a network "
+                    "gives another tint; lite and warp take the target's light already.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=0.0,
+                    min=0.0,
+                    max=0.5,
+                    step=0.01,
+                    optional=True,
+                    advanced=True,
+                    tooltip="How much softer the edge of the face becomes, inwards, as a share of the crop. Raise it "
+                    "when a seam shows.",
+                ),
+                io.Float.Input(
+                    "codeformer_weight",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Counts only with CodeFormer as restorer. Raise it to stay nearer to the swapped face, "
+                    "lower it for faces that are hardly recognisable.",
+                ),
+                sockets.Identity.Input(
+                    "reference_identity",
+                    optional=True,
+                    advanced=True,
+                    tooltip="The person in the target who is to be replaced, from Face Identity or Load Identity; a "
+                    "face model of ReActor serves too, with detector buffalo_l. Takes the place of reference.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -133,17 +233,23 @@ class FaceSwap(io.ComfyNode):
                     tooltip="One line per frame and face: what was replaced, and how alike the result is to the "
                     "source and to the person who was there (-1 to 1, more is more alike).",
                 ),
+                sockets.Faces.Output(
+                    "faces", tooltip="The faces that were replaced, for Restore Faces, Align Faces or Face Report."
+                ),
+                sockets.Identity.Output(
+                    "identity", tooltip="The person who was put in, to save it or to use it in other nodes."
+                ),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, faces_index: str | None) -> bool | str:
-        """`faces_index` is None while another node still has to make it."""
-        try:
-            numbers(faces_index or "")
-        except ValueError as error:
-            return str(error)
-        return True
+        return host.checked(faces_index=faces_index)
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> str:
+        """Changes when a model file comes, goes or is exchanged."""
+        return repr(networks.files())
 
     @classmethod
     def execute(
@@ -161,63 +267,91 @@ class FaceSwap(io.ComfyNode):
         mask: Tensor | None = None,
         reference: Tensor | None = None,
         detector: str = BUNDLED,
+        gender: str = _ANY,
+        source_faces_index: int = 0,
+        restorer: str = _NONE,
+        restore_visibility: float = 0.8,
+        keep_eyes: bool = False,
+        keep_mouth: bool = False,
+        colour_match: float = 0.0,
+        feather: float = 0.0,
+        codeformer_weight: float = 0.5,
+        reference_identity: Identity | None = None,
     ) -> io.NodeOutput:
-        indices = numbers(faces_index)
-        models, engine = host.models_and_swapper(target, swapper, detector)
-        if identity is None:
-            if source is None:
-                raise ValueError("Face Swap needs a person to put in: connect source (a photo) or identity")
-            identity = person.read(source, models, "source", detection=detection_threshold)
+        indices, restoration = host.numbers(faces_index, "faces_index"), None
+        if restorer == _NONE:
+            models, engine = networks.ready_with(target, swapper, detector)
+        else:
+            models, engine, finisher = networks.ready_to_swap(target, swapper, detector, restorer)
+            restoration = Restoration(finisher, restore_visibility, codeformer_weight)
+        finish = pipeline.Finish(
+            FaceMask("whole", keep_eyes=keep_eyes, keep_mouth=keep_mouth), feather, colour_match, restoration
+        )
+        if identity is not None:
+            identity = host.own(identity, Identity, "identity")
+        elif source is not None:
+            which = [source_faces_index] * source.shape[0]
+            identity = person.read(source, models, "source", detection=detection_threshold, numbers=which)
+        else:
+            raise ValueError("Face Swap needs a person to put in: connect source (a photo) or identity")
         source_person = pipeline.encoded(identity, engine, models)
-        size = max((side for side in engine.sizes if side <= int(resolution)), default=min(engine.sizes))
         known = None
-        if reference is not None:
+        if reference_identity is not None:
+            known = host.own(reference_identity, Identity, "reference_identity").to(models.device)
+            known = known_by(known, models.encoder)
+        elif reference is not None:
             known = person.read(reference, models, "reference", detection=detection_threshold)
+        looks = None if gender == _ANY else gender
+        choosing = pipeline.Choosing(faces_order, indices, known, reference_threshold, looks, detection_threshold)
         image, touched, lines = host.blank(target), host.blank(target, 1), []
-        for index, frame in host.frames(target):
+        replaced, candidates, alike = [FaceSet.empty()], [FaceSet.empty()], []
+        for index, frame in host.frames(target, models.device):
             limit = host.limit(mask, index, frame)
             done = pipeline.swap_faces(
                 frame,
                 source_person,
                 models,
-                size=size,
-                order=faces_order,
-                indices=indices,
-                reference=known,
-                threshold=reference_threshold,
+                size=side_within(engine, int(resolution)),
+                choosing=choosing,
                 strength=strength,
-                detection=detection_threshold,
                 limit=limit,
+                finish=finish,
+                pause=host.stop,
             )
             image[index], touched[index] = host.pixels(done.images)[0], host.pixels(done.mask)[0]
-            lines += _lines(index, done)
+            candidates.append(frames.back(done.candidates, index))
             if limit is not None and not limit.any():
-                lines.append("  the mask is black here, so nothing may change; white is what may")
-        return io.NodeOutput(image, touched[..., 0], "\n".join(lines) or "no image came in")
+                lines.append(f"frame {index} is unchanged: {host.BLACK}")
+                continue
+            lines += _lines(index, done)
+            replaced.append(frames.back(done.faces, index))
+            alike += done.similarity_to_source.tolist()
+        faces = join(replaced)
+        ui = {
+            **shown.compare(target, image),
+            **shown.picker(target, join(candidates), faces),
+            **shown.badge(_badge(alike)),
+        }
+        report = "\n".join(lines) or "no image came in"
+        return io.NodeOutput(image, touched[..., 0], report, faces, identity.to("cpu"), ui=ui)
 
 
-def numbers(text: str) -> list[int] | None:
-    """Face numbers as a user writes them: "" -> None (all), "0, 2" -> [0, 2]."""
-    if not text.strip():
-        return None
-    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
-        raise ValueError(
-            f"faces_index {text!r}: write face numbers from 0 on with commas, as 0 or 0,2; empty means all"
-        )
-    return [int(number) for number in text.split(",")]
+def _badge(alike: list[float]) -> str:
+    if not alike:
+        return "no face replaced"
+    return f"{shown.counted(len(alike), 'face')}, likeness {sum(alike) / len(alike):.2f}"
 
 
 def _lines(index: int, done: pipeline.Swapped) -> list[str]:
-    count = len(done.faces)
-    if not count:
+    if not len(done.faces):
         return [f"frame {index} is unchanged: {'; '.join(done.skipped) or 'no face found'}"]
-    lines = [f"frame {index}: {count} face{'s' * (count > 1)} replaced"]
+    lines = [f"frame {index}: {shown.counted(len(done.faces), 'face')} replaced"]
     rows = zip(
         done.faces.box.tolist(), done.similarity_to_source.tolist(), done.similarity_to_target.tolist(), strict=True
     )
-    for (left, top, right, _), to_source, to_target in rows:
+    for box, to_source, to_target in rows:
         lines.append(
-            f"  face at {left:.0f}, {top:.0f} ({right - left:.0f} px wide): likeness to the source {to_source:.2f}, "
-            f"to the person who was there {to_target:.2f}"
+            f"  face at {place(box)}: likeness to the source {to_source:.2f}, to the person who was there "
+            f"{to_target:.2f}"
         )
     return lines + [f"  left alone: {reason}" for reason in done.skipped]

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -47,11 +47,15 @@ def pack() -> Iterator[Pack]:
 
 
 @pytest.fixture
-def host(pack: Pack) -> Iterator[Any]:
+def host(pack: Pack, tmp_path: Path) -> Iterator[Any]:
     """The host's state, as new."""
     management: Any = importlib.import_module("comfy.model_management")
     management.state = management.State()
-    caches = [getattr(pack.module("nodes.host"), name) for name in ("_models", "_swapper")]
+    folders: Any = importlib.import_module("folder_paths")
+    for kind in ("output", "input", "temp", "user"):
+        setattr(folders, f"{kind}_directory", str(tmp_path / kind))
+        (tmp_path / kind).mkdir()
+    caches = [getattr(pack.module("nodes.models"), name) for name in ("_models", "_swapper", "_restorer")]
     for cache in caches:
         cache.cache_clear()
     yield management.state
@@ -88,8 +92,18 @@ def core(pack: Pack, host: Any, monkeypatch: pytest.MonkeyPatch) -> Stub:
         stub.seen.append(images)
         return some(stub.faces)
 
-    def identity_from(images: list[Tensor], models: Any, order: str = "large-small", threshold: float = 0.5) -> Any:
-        stub.photos += images
+    def identity_from(
+        images: list[Tensor],
+        models: Any,
+        order: str = "large-small",
+        threshold: float = 0.5,
+        weights: list[float] | None = None,
+        numbers: list[int] | None = None,
+        photos: Callable[[range], Iterator[int]] = iter,
+        look: object = None,
+    ) -> Any:
+        stub.photos += [images[row] for row in photos(range(len(images)))]
+        stub.options = {"weights": weights, "numbers": numbers}
         if not stub.faces:
             raise pipeline.NoFace(0)
         count = len(images)
@@ -101,7 +115,7 @@ def core(pack: Pack, host: Any, monkeypatch: pytest.MonkeyPatch) -> Stub:
             torch.zeros(count, 468, 2),
             torch.arange(count),
         )
-        return types.Identity(crops, torch.eye(128)[:count], torch.ones(count))
+        return types.Identity(crops, torch.eye(128)[:count], torch.tensor(weights or [1.0] * count))
 
     def swap_faces(images: Tensor, source: Any, models: Any, **options: Any) -> Any:
         stub.seen.append(images)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,12 +38,12 @@ def detect(pack: Any, core: Any) -> Any:
 
 @pytest.fixture
 def identify(pack: Any, core: Any) -> Any:
-    return lambda image: pack.nodes["CSCS_FaceIdentity"].execute(image, "large-small").result
+    return lambda image: pack.nodes["CSCS_FaceIdentity"].execute(image, "large-small").result[:2]
 
 
 @pytest.fixture
 def swap(pack: Any, core: Any) -> Any:
-    return lambda target, **inputs: pack.nodes["CSCS_FaceSwap"].execute(target, **{**SWAP, **inputs}).result
+    return lambda target, **inputs: pack.nodes["CSCS_FaceSwap"].execute(target, **{**SWAP, **inputs}).result[:3]
 
 
 # Detect Faces
@@ -98,23 +100,29 @@ def test_an_empty_batch_is_no_person(identify: Any) -> None:
         identify(pictures(0))
 
 
+@pytest.mark.parametrize(("name", "look"), [("photo", None), ("painting", "find_painted")])
+def test_photos_wait_on_the_processor_until_it_is_their_turn(pack: Any, core: Any, name: str, look: str | None) -> None:
+    looks = {"look": getattr(pack.module("cscs_core.domain"), look)} if look else {}
+    away = SimpleNamespace(device=torch.device("meta"))  # a device that every photo would be moved to
+    pack.module("nodes.identity").read(pictures(2), away, name, **looks)
+    assert [photo.device.type for photo in core.photos] == ["cpu", "cpu"]
+
+
 # Face Swap
 
 
-def test_frames_reach_the_core_one_at_a_time_with_the_settings(swap: Any, core: Any) -> None:
+def test_frames_reach_the_core_one_at_a_time_with_the_settings(swap: Any, core: Any, pack: Any) -> None:
     image, mask, report = swap(pictures(3), source=pictures(), faces_index="0, 2", strength=0.5)
     assert [tuple(frame.shape) for frame in core.seen] == [(1, 3, 32, 48)] * 3
-    source = core.options.pop("source")
+    source, pipeline = core.options.pop("source"), pack.module("cscs_core.pipeline")
     assert source.identity.embedding.shape == (1, 128) and source.swapper.sizes == (256, 512)
     assert core.options == {
         "size": 256,
-        "order": "large-small",
-        "indices": [0, 2],
-        "reference": None,
-        "threshold": 0.5,
+        "choosing": pipeline.Choosing(indices=[0, 2]),
         "strength": 0.5,
-        "detection": 0.5,
         "limit": None,
+        "pause": pack.module("nodes.host").stop,
+        "finish": pipeline.Finish(),
     }
     assert image.shape == (3, 32, 48, 3) and mask.shape == (3, 32, 48)
     assert (image == 1).all() and (mask == 1).all()
@@ -152,7 +160,27 @@ def test_a_source_without_a_face_is_told_in_the_users_words(swap: Any, core: Any
 
 def test_a_reference_is_read_as_a_person(swap: Any, core: Any) -> None:
     swap(pictures(), source=pictures(), reference=pictures(2))
-    assert len(core.options["reference"].embedding) == 2
+    assert len(core.options["choosing"].reference.embedding) == 2
+
+
+def test_a_reference_identity_takes_the_place_of_reference_and_is_read_once_for_all_frames(
+    swap: Any, core: Any, pack: Any, identify: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, _ = identify(pictures())
+    known = pack.module("cscs_core.identity").known_by
+    asked: list[Any] = []
+    monkeypatch.setattr(pack.module("nodes.swap"), "known_by", lambda *all: asked.append(all) or known(*all))
+    core.photos.clear()
+    swap(pictures(3), identity=identity, reference=pictures(), reference_identity=identity)
+    assert torch.equal(core.options["choosing"].reference.embedding, identity.embedding)
+    assert len(asked) == 1 and core.photos == []
+
+
+def test_a_face_model_of_another_detector_is_told_by_which_one_it_can_be_matched(swap: Any, identify: Any) -> None:
+    identity, _ = identify(pictures())
+    him = replace(identity, crops=identity.crops[[]], embedding=torch.ones(1, 512), encoder="buffalo_l")
+    with pytest.raises(ValueError, match="buffalo_l"):
+        swap(pictures(), identity=identity, reference_identity=him)
 
 
 def test_no_frames_give_no_frames(swap: Any) -> None:
@@ -170,19 +198,22 @@ def test_a_mask_of_any_size_is_stretched_over_the_frame(swap: Any, core: Any, sh
 
 def test_a_black_mask_is_explained(swap: Any) -> None:
     # LoadImage gives such a mask, 64 x 64, for a picture without alpha.
-    assert "the mask is black" in swap(pictures(), source=pictures(), mask=torch.zeros(1, 64, 64))[2]
+    report = swap(pictures(), source=pictures(), mask=torch.zeros(1, 64, 64))[2]
+    assert report.startswith("frame 0 is unchanged: the mask is black here") and "replaced" not in report
 
 
 @pytest.mark.parametrize(
     ("text", "indices"), [("", None), ("  ", None), ("0", [0]), ("0,2", [0, 2]), (" 1 , 0 ", [1, 0])]
 )
 def test_face_numbers_are_read_as_written(pack: Any, text: str, indices: list[int] | None) -> None:
-    assert pack.module("nodes.swap").numbers(text) == indices
+    assert pack.module("nodes.host").numbers(text, "faces_index") == indices
 
 
-@pytest.mark.parametrize("text", ["first", "0;1", "-1", "1,", "0 1"])
+@pytest.mark.parametrize("text", ["first", "0;1", "-1", "1,", "0 1", "99999999999999999999", "0, 10000"])
 def test_other_text_is_refused_before_the_graph_runs(pack: Any, text: str) -> None:
-    assert "write face numbers" in pack.nodes["CSCS_FaceSwap"].validate_inputs(text)
+    said = pack.nodes["CSCS_FaceSwap"].validate_inputs(text)
+    assert said.startswith(f"faces_index {text!r}: write numbers from 0 to 9999 with commas")
+    assert pack.nodes["CSCS_SelectFaces"].validate_inputs("0", text) == said.replace("faces_index", "tracks", 1)
 
 
 def test_a_face_number_still_to_come_from_another_node_is_accepted(pack: Any) -> None:
@@ -250,7 +281,7 @@ def test_older_hosts_without_core_model_patcher_or_intermediate_dtype_still_work
 def test_networks_made_in_inference_mode_can_be_moved_outside_and_used_again(pack: Any, host: Any) -> None:
     """The host runs nodes in inference mode and unloads models outside it."""
     with torch.inference_mode():
-        loaded = pack.module("nodes.host").models(pictures())
+        loaded = pack.module("nodes.models").ready(pictures())
     for network in loaded.networks:
         network.to(torch.float64).to(torch.float32)  # as a move to a device and back
     with torch.inference_mode():
@@ -261,7 +292,7 @@ def test_networks_made_in_inference_mode_can_be_moved_outside_and_used_again(pac
 def test_a_file_that_was_exchanged_is_loaded_again(swap: Any, core: Any, pack: Any, tmp_path: Path, monkeypatch: Any):
     paths = importlib.import_module("folder_paths")
     monkeypatch.setitem(paths.folder_names_and_paths, "cscs", ([str(tmp_path)], set()))
-    cache = pack.module("nodes.host")._swapper
+    cache = pack.module("nodes.models")._swapper
     for turn, content in enumerate((b"1", b"1", b"22")):
         if turn != 1:
             (tmp_path / "cscs_generator.safetensors").write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, ClassVar
 
 
@@ -52,13 +53,30 @@ Image = Custom("IMAGE")
 Mask = Custom("MASK")
 
 
+class Boolean:
+    io_type = "BOOLEAN"
+
+    @dataclass
+    class Input(WidgetInput):
+        io_type = "BOOLEAN"
+        label_on: str | None = None
+        label_off: str | None = None
+
+    @dataclass
+    class Output(Output):
+        io_type = "BOOLEAN"
+
+
 class Int:
+    io_type = "INT"
+
     @dataclass
     class Input(WidgetInput):
         io_type = "INT"
         min: int | None = None
         max: int | None = None
         step: int | None = None
+        control_after_generate: bool | None = None
 
     @dataclass
     class Output(Output):
@@ -66,6 +84,8 @@ class Int:
 
 
 class Float:
+    io_type = "FLOAT"
+
     @dataclass
     class Input(WidgetInput):
         io_type = "FLOAT"
@@ -74,8 +94,14 @@ class Float:
         step: float | None = None
         round: float | None = None
 
+    @dataclass
+    class Output(Output):
+        io_type = "FLOAT"
+
 
 class String:
+    io_type = "STRING"
+
     @dataclass
     class Input(WidgetInput):
         io_type = "STRING"
@@ -88,10 +114,25 @@ class String:
 
 
 class Combo:
+    io_type = "COMBO"
+
     @dataclass
     class Input(WidgetInput):
         io_type = "COMBO"
         options: list[str] = field(default_factory=list)
+
+
+class Hidden(str, Enum):
+    unique_id = "UNIQUE_ID"
+    prompt = "PROMPT"
+    extra_pnginfo = "EXTRA_PNGINFO"
+
+
+class HiddenHolder:
+    """What the host filled in for a run; None for what was not asked for."""
+
+    def __init__(self, unique_id: str | None = None, prompt: Any = None, extra_pnginfo: Any = None):
+        self.unique_id, self.prompt, self.extra_pnginfo = unique_id, prompt, extra_pnginfo
 
 
 @dataclass
@@ -122,6 +163,8 @@ class Schema:
 
 
 class ComfyNode:
+    hidden: ClassVar[HiddenHolder] = HiddenHolder()
+
     @classmethod
     def define_schema(cls) -> Schema:
         raise NotImplementedError
@@ -135,7 +178,7 @@ class ComfyNode:
 
 class NodeOutput:
     def __init__(self, *args: Any, ui: Any = None, expand: dict | None = None, block_execution: str | None = None):
-        self.args, self.ui = args, ui
+        self.args, self.ui, self.expand, self.block_execution = args, ui, expand, block_execution
 
     @property
     def result(self) -> tuple[Any, ...] | None:

@@ -1,0 +1,69 @@
+"""Swap Faces: crops and a person in, crops with that person's face out."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..cscs_core import pipeline
+from ..cscs_core.memory import at_once
+from ..cscs_core.swap import suited, swap
+from ..cscs_core.types import Crops, Identity, join
+from . import host, shown, sockets
+from . import models as networks
+
+
+class SwapFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CSCS_SwapFaces",
+            display_name="Swap Faces (CSCS)",
+            category="CSCS",
+            has_intermediate_output=True,
+            description="Puts a person's face on faces that Align Faces cut out. Face Swap does all steps in one node; "
+            "take this one to do something between them. Only swap faces of people who agreed.",
+            search_aliases=["swap crops", "face swap", "inswapper", "replace face", "swap aligned face"],
+            inputs=[
+                sockets.Crops.Input("crops", tooltip="The faces to replace, from Align Faces or Face Mask."),
+                sockets.Identity.Input("identity", tooltip="The person who is put in, from Face Identity."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="1 is the full swap. Lower it to keep some of the target's own face, for a family "
+                    "resemblance.",
+                ),
+                sockets.Swapper.Input(
+                    "swapper",
+                    optional=True,
+                    tooltip="From Load Model. Without it lite, the bundled one, for crops of 256 or 512 px. When "
+                    "another needs another template or resolution, the node says which to choose in Align Faces.",
+                ),
+            ],
+            outputs=[
+                sockets.Crops.Output(
+                    "crops", tooltip="The swapped faces, with masks of where they may be laid back, for Paste Faces."
+                ),
+                io.Image.Output(
+                    "images",
+                    tooltip="The same as pictures, one for each face, to look at or to edit before faces_image of "
+                    "Paste Faces.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, crops: Crops, identity: Identity, strength: float, swapper: object = None) -> io.NodeOutput:
+        crops, identity = host.own(crops, Crops, "crops"), host.own(identity, Identity, "identity")
+        models, engine = networks.ready_with(crops.pixels.movedim(1, -1), swapper)
+        suited(crops, engine)
+        person = pipeline.encoded(identity, engine, models).person
+        parts = []
+        for rows in host.counted(torch.arange(len(crops)).split(at_once(models.device))):
+            parts.append(swap(crops[rows].to(models.device), person, engine, strength).to("cpu"))
+        swapped = join(parts)
+        ui = shown.badge(f"{len(swapped)} face{'s' * (len(swapped) != 1)} swapped")
+        return io.NodeOutput(swapped, host.pixels(swapped.pixels), ui=ui)
