@@ -1,19 +1,24 @@
 # Two commands for a machine with only Python 3.10+ and make:
 #   make demo   the main job on the bundled example people -> out/demo.png
-#   make test   the tests
+#   make test   the tests; with Debian's or any other Chromium also those of the page
+# and one for a machine with ComfyUI, COMFYUI_PATH=<checkout> [COMFYUI_PYTHON=<its python>]:
+#   make test-comfyui   every workflow in the real host and in its page
 # Another interpreter: make test PYTHON=python3.12. On Linux the ordinary torch wheel carries CUDA; to fetch the small
 # CPU one instead, point PIP_EXTRA_INDEX_URL at PyTorch's CPU index before the first call.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint types clean
+.PHONY: demo test test-comfyui lint types clean
 
 demo: .venv/runtime
 	$(BIN)/cscs demo --out out/demo.png
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
+
+test-comfyui: .venv/dev
+	$(BIN)/pytest tests/comfyui tests/web/test_host.py
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
