@@ -148,9 +148,9 @@ def onnx_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (state.InvalidProtobuf, state.InvalidArgument, state.NoModel, state.NoSuchFile) as error:
-        raise BadInput(f"{path}: is damaged or no ONNX file ({_line(error)}); fetch it again") from None
+        raise BadInput(f"{path}: is damaged or no ONNX file ({_line(error, path)}); fetch it again") from None
     except (state.Fail, state.InvalidGraph, state.NotImplemented, state.RuntimeException) as error:
-        raise BadInput(f"{path}: onnxruntime cannot run it ({_line(error)})") from None
+        raise BadInput(f"{path}: onnxruntime cannot run it ({_line(error, path)})") from None
 
 
 def warn_of_cpu(path: Path, session: Any, device: torch.device) -> None:
@@ -203,5 +203,6 @@ def _in_rows(run: Callable[..., list[Tensor]], ports: Sequence[Port], inputs: Se
     return [torch.cat(parts) for parts in zip(*made, strict=True)]
 
 
-def _line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder=" ...")
+def _line(error: Exception, path: Path) -> str:
+    """What went wrong in a line; a long path in it would leave no room for the rest."""
+    return textwrap.shorten(str(error).replace(str(path), path.name), 200, placeholder=" ...")

@@ -1,4 +1,4 @@
-"""A checkpoint of the shape of Stable Diffusion 1, as small as ComfyUI accepts and trained by nobody: it draws grey.
+"""A checkpoint of the shape of Stable Diffusion 1, as small as ComfyUI accepts, trained by nobody: it draws one colour.
 
 PYTHONPATH=<ComfyUI> python made_checkpoint.py <file>
 """

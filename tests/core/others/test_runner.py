@@ -167,6 +167,8 @@ def test_other_files_are_named(tmp_path, files):
 def test_an_operator_that_onnxruntime_lacks_is_named(tmp_path, files):
     model = onnx.load(str(files["one.onnx"]))
     model.graph.node[0].op_type = "Unheard"
-    onnx.save(model, str(tmp_path / "odd.onnx"))
+    file = tmp_path / ("a folder whose name alone would fill the line " * 4) / "odd.onnx"
+    file.parent.mkdir()
+    onnx.save(model, str(file))
     with pytest.raises(BadInput, match=r"odd\.onnx: onnxruntime cannot run it \(.*Unheard"):
-        load_runner(tmp_path / "odd.onnx")
+        load_runner(file)
