@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import models
+from .adapt import ExplicitAdaptation
 from .crop import AlignFaces, PasteFaces
 from .detect import DetectFaces
 from .domain import CrossDomain
@@ -17,7 +18,7 @@ from .report import FaceReport
 from .restore import RestoreFaces
 from .save import SaveImage
 from .select import SelectFaces
-from .surrogate import ExplicitAdaptation, SourceSurrogate, TargetSurrogate
+from .surrogate import SourceSurrogate, TargetSurrogate
 from .swap import FaceSwap
 from .swap_crops import SwapFaces
 from .track import TrackFaces

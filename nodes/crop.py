@@ -72,7 +72,7 @@ class AlignFaces(io.ComfyNode):
             masks.append(reach(crops, host.stop).to("cpu"))
             parts.append(replace(crops, frame=crops.frame + index).to("cpu"))
         crops = join(parts)
-        ui = shown.badge(f"{len(crops)} face{'s' * (len(crops) != 1)} cut out")
+        ui = shown.badge(shown.counted(len(crops), "face") + " cut out")
         return io.NodeOutput(crops, host.pixels(crops.pixels), host.masks(torch.cat(masks)), ui=ui)
 
 
@@ -146,7 +146,7 @@ class PasteFaces(io.ComfyNode):
             here = match_colour(frame, here, colour_match, host.stop)
             pasted[index] = host.pixels(paste(frame, here, host.stop))[0]
             touched[index] = host.pixels(paste_mask(frame, here, host.stop))[0]
-        ui = shown.badge(f"{len(crops)} face{'s' * (len(crops) != 1)} laid back")
+        ui = shown.badge(shown.counted(len(crops), "face") + " laid back")
         return io.NodeOutput(pasted, touched[..., 0], ui={**shown.compare(image, pasted), **ui})
 
 

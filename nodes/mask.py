@@ -126,7 +126,7 @@ class FaceMask(io.ComfyNode):
             limit = _limit(mask, image, frame, here)
             look = None if looks is None else looks[rows].to(device)
             masks[rows] = masked(here, options, limit, look, host.stop).mask.to(masks)
-        said = f"{len(crops)} mask{'s' * (len(crops) != 1)}"
+        said = shown.counted(len(crops), "mask")
         if mask is not None and len(crops) and not masks.any():
             said += ", all black: the mask lets nothing change"
         return io.NodeOutput(replace(crops, mask=masks), host.masks(masks), ui=shown.badge(said))
