@@ -1,10 +1,8 @@
-"""`cscs convert`: the weights of pickles and ONNX files become safetensors that say what they are."""
+"""The weights of pickles and ONNX files made into safetensors that say what they are."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from . import onnx_file, onnx_graph, onnx_names, onnx_weights, pickles, weights
-from .console import complain, say, tracked
-from .files import BadInput, check_writable
+from .files import BadInput, check_writable, one_line
 from .models import ARCHITECTURES
 from .models.adapter import IdAdapterConfig
 from .models.aei import AEIConfig
@@ -24,7 +21,7 @@ from .models.iresnet import DEPTHS, IResNetConfig
 from .onnx_layers import State, Unlike
 from .onnx_weights import Config
 from .registry import MODELS, ModelSpec
-from .store import default_store, sha256
+from .store import sha256
 
 _PICKLES = (".pth.tar", ".pth", ".pt", ".ckpt")
 _SUFFIXES = (*_PICKLES, ".onnx", ".safetensors")
@@ -39,23 +36,6 @@ class Network:
     config: Any = None  # one of models.ARCHITECTURES, which its type names
     notes: Mapping[str, str] = field(default_factory=dict)  # what the file said of itself
     what: str = ""  # what is to be said besides
-
-
-def run_convert(options: argparse.Namespace) -> int:
-    """Converts file by file; one that cannot be converted does not keep the others from it."""
-    dtype = torch.float16 if options.half else torch.float32
-    keep, done = [*options.files], 0
-    for path in tracked(options.files, "convert"):
-        try:
-            made = convert(path, options.out or default_store().home, options.adapter, dtype, options.licence, keep)
-        except BadInput as error:
-            complain(str(error))
-            continue
-        for target, what in made.items():
-            say(f"{target}: {what}")
-        keep += made
-        done += 1
-    return 0 if done == len(options.files) else 2
 
 
 def convert(
@@ -156,7 +136,7 @@ def _from_safetensors(path: Path, adapter: str | None) -> Network:
             names, notes = list(file.keys()), file.metadata() or {}
             state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path}: is damaged or no safetensors file ({_line(error)}); fetch it again") from None
+        raise BadInput(f"{path}: is damaged or no safetensors file ({one_line(error)}); fetch it again") from None
     return Network(state, None if "arch" in notes else _config(state, adapter), notes)
 
 
@@ -184,7 +164,7 @@ def _write(path: Path, target: Path, network: Network, dtype: torch.dtype, notes
         else:
             weights.save_model(target, _built(path, network.config, tensors), dtype, **notes)
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{target}: cannot be written ({_line(error)})") from None
+        raise BadInput(f"{target}: cannot be written ({one_line(error)})") from None
 
 
 def _typed(path: Path, tensors: State, dtype: torch.dtype) -> State:
@@ -214,7 +194,7 @@ def _built(path: Path, config: Any, tensors: State) -> nn.Module:
     try:
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
-        raise BadInput(f"{path}: does not fit {arch} ({_line(error)})") from None
+        raise BadInput(f"{path}: does not fit {arch} ({one_line(error)})") from None
     return model
 
 
@@ -251,7 +231,3 @@ def _stem(path: Path) -> str:
     """The name without its suffix, also one such as .pth.tar."""
     suffix = next(suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix))
     return path.name[: -len(suffix)]
-
-
-def _line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder=" ...")

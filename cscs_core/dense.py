@@ -5,12 +5,10 @@ Both go from source points to target points, batched, and are differentiable in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from .geometry import Padding, pixel_grid, sample
 
 _EDGE = 1e-3  # pixels by which a triangle reaches over its edges, so that no seam is left between neighbours
 _AREA = 1e-6  # pixels^2, twice the area below which a triangle is nothing
@@ -74,18 +72,6 @@ def interpolate(values: Tensor, target: Tensor, triangles: Tensor, size: int) ->
     return out.view(*owner.shape, values.shape[-1]).movedim(-1, 1), (owner >= 0)[:, None]
 
 
-def piecewise_affine(
-    images: Tensor, source: Tensor, target: Tensor, triangles: Tensor, size: int, padding: Padding = "border"
-) -> tuple[Tensor, Tensor]:
-    """Images whose source points moved to the target points, (F, C, H, W), (F, P, 2) twice -> (F, C, S, S), inside.
-
-    Inside (F, 1, S, S) bool is where a triangle lies; the rest of the picture is 0.
-    """
-    points, inside = interpolate(source.float(), target, triangles, size)
-    warped = sample(images, points.movedim(1, -1), padding)
-    return warped.where(inside, 0), inside
-
-
 @dataclass(frozen=True, slots=True)
 class ThinPlate:
     """The smoothest map of the plane through the control points (Bookstein 1989); points (F, Q, 2) -> (F, Q, 2)."""
@@ -125,23 +111,6 @@ def thin_plate(source: Tensor, target: Tensor, regularisation: float = 0.0) -> T
     system = torch.cat([torch.cat([upper, plane], -1), torch.cat([plane.mT, corner], -1)], 1)
     goal = torch.cat([target.double(), target.new_zeros(len(source), 3, 2, dtype=torch.float64)], 1)
     return ThinPlate(centre, scale, control, torch.linalg.solve(system, goal))
-
-
-def warp_thin_plate(
-    images: Tensor,
-    source: Tensor,
-    target: Tensor,
-    size: int,
-    regularisation: float = 0.0,
-    padding: Padding = "border",
-) -> Tensor:
-    """Images whose source points moved to the target points, (F, C, H, W), (F, P, 2) twice -> (F, C, S, S)."""
-    grid = pixel_grid(size, size, images.device).reshape(1, -1, 2).expand(len(images), -1, -1)
-    spline = thin_plate(target, source, regularisation)
-    # Solved in float64, read in float32: good to a thousandth of a pixel and several times faster.
-    spline = ThinPlate(*(getattr(spline, field.name).float() for field in fields(spline)))
-    points = spline(grid)
-    return sample(images, points.unflatten(1, (size, size)), padding)
 
 
 def _spread(counts: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ SIGNATURES = {
 }
 
 
-def run_export(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Writes the ONNX file, for any batch."""
     if options.file.suffix.lower() != ".onnx":
         raise BadInput(f"{options.file}: must end in .onnx")

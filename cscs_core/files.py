@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,20 @@ def placed(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """A report as a JSON file. Raises BadInput if it cannot be written."""
+    try:
+        with placed(path) as beside:
+            beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def one_line(error: Exception | str, most: int = 200) -> str:
+    """What an error says, on one line of at most so many characters."""
+    return textwrap.shorten(str(error), most, placeholder=" ...")
 
 
 def check_writable(path: Path) -> None:

@@ -27,6 +27,22 @@ class ImageError(BadInput):
     """A picture that cannot be read or written; the message is one line and names the file."""
 
 
+def picture_files(paths: list[Path]) -> list[Path]:
+    """Files as given, folders as the pictures directly in them, by name."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in READABLE)
+            if not inside:
+                raise BadInput(f"{path}: no pictures in this folder ({', '.join(READABLE)})")
+            files += inside
+        elif path.exists():
+            files.append(path)
+        else:
+            raise BadInput(f"{path}: no such file")
+    return files
+
+
 def read(path: str | Path) -> Tensor:
     """The picture of a file, (1, 3, H, W) float32 RGB 0..1, turned upright, in sRGB, transparency over white."""
     path = Path(path)

@@ -5,7 +5,6 @@ Nothing is fetched: insightface is given the files themselves, never a name that
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from .detect import Detector, Found
-from .files import BadInput
+from .files import BadInput, one_line
 from .identity import Encoder
 from .onnx_graph import read_ports
 from .runner import OnnxSetup, onnx_errors, warn_of_cpu
@@ -158,7 +157,7 @@ def _by_manifest(path: Path, setup: OnnxSetup) -> dict[str, Any]:
     except (ValueError, TypeError, RuntimeError, FileNotFoundError) as error:
         if isinstance(error, BadInput):
             raise
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        reason = one_line(error)
         raise BadInput(
             f"{path}: its manifest and its files do not fit each other ({reason}); unpack it again"
         ) from None

@@ -124,3 +124,9 @@ def grow(mask: Tensor, pixels: float) -> Tensor:
 
 def _ring(mesh: Tensor, ring: Sequence[int], size: int) -> Tensor:
     return polygon(mesh[:, list(ring)], size)
+
+
+def smoothstep(x: Tensor, start: float, end: float) -> Tensor:
+    """0 up to the start, 1 from the end, smooth between."""
+    t = ((x - start) / (end - start)).clamp(0, 1)
+    return t * t * (3 - 2 * t)

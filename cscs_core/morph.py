@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from .align import resize
+from .bend import displacement, moved, read
 from .identity import Encoder, embedded, only, photographed
 from .memory import in_parts
-from .surrogate import displacement, moved, read
 from .types import Identity
 from .warp_swapper import nearest_pose
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .files import BadInput
-from .models.graph import DTYPES, NUMBERS, OPERATORS, POINTWISE, Constant, GraphConfig, GraphNet, Node, Port, check
+from .files import BadInput, one_line
+from .models.graph import Constant, GraphConfig, Node, Port, check
+from .models.operators import DTYPES, NUMBERS, OPERATORS, POINTWISE
 
 _FOLDED = 65536  # values that a step may make of constants in order to be done once, here
 
@@ -31,15 +31,6 @@ _IDLE = {"consumed_inputs", "cubic_coeff_a", "extrapolation_value", "momentum", 
 _NEUTRAL = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch", "training_mode": 0}
 
 
-def load_graph(path: Path) -> GraphNet:
-    """The network of an ONNX file, in evaluation mode. Raises BadInput as `read_graph` does."""
-    config, tensors = read_graph(path)
-    with torch.device("meta"):
-        network = GraphNet(config)
-    network.load_state_dict(tensors, strict=True, assign=True)
-    return network.eval().requires_grad_(False)
-
-
 def read_graph(path: Path) -> tuple[GraphConfig, dict[str, Tensor]]:
     """The graph of an ONNX file and its weights by their names in a weights file; all floating-point is float32.
 
@@ -51,7 +42,7 @@ def read_graph(path: Path) -> tuple[GraphConfig, dict[str, Tensor]]:
     try:
         return _convert(model)
     except (ValueError, RuntimeError, LookupError, TypeError) as error:
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        reason = one_line(error)
         raise BadInput(f"{path}: cannot be converted: {reason}; it may run in onnxruntime as it is") from None
 
 
@@ -86,7 +77,7 @@ def _open(path: Path) -> Any:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
     except (DecodeError, checker.ValidationError) as error:
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        reason = one_line(error)
         raise BadInput(f"{path}: is damaged or no ONNX file ({reason}); fetch it again") from None
     if not model.graph.node:
         raise BadInput(f"{path}: is damaged or no ONNX file (it has no graph); fetch it again")

@@ -10,6 +10,8 @@ from typing import Any
 
 from .files import BadInput, placed
 
+NORMAL, PROXY = "normal_data", "proxy_data"  # folders of the CSCS release: photographs, and what is made of them
+
 Line = dict[str, Any]
 _KIND, _VERSION = "cscs_pairs", 1  # of the first line
 

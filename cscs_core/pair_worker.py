@@ -21,15 +21,14 @@ import torch
 from torch import Generator, Tensor
 
 from . import images, provenance, weights
-from .adapt import Shape, reshaped
 from .align import align
-from .pair_manifest import Line
+from .face_shape import Shape, reshaped
+from .pair_manifest import NORMAL, PROXY, Line
 from .pair_recipe import Pool, Recipe
 from .pipeline import Models, find, load_models
 from .select import order
 from .store import writing
 from .surrogate import Surrogate
-from .train.swap_data import NORMAL, PROXY
 from .types import Crops
 
 BESIDE = ".cscs-"  # how names of what is not finished begin

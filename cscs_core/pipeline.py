@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from . import geometry
 from .align import align
-from .detect import Detector, LiteDetector, detect
+from .detect import Detector, detect
 from .detectors import BUNDLED, load_detector
 from .face_mask import AS_IT_IS, FaceMask, masked, softened
 from .identity import Encoder, LiteEncoder, encode, identify, known_by, photographed
+from .lite_detector import LiteDetector
 from .memory import Pause, go_on
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
 from .paste import match_colour, paste, paste_mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +11,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from .align import align, resize
-from .files import BadInput
+from .files import BadInput, one_line
 from .geometry import warp
 from .memory import Pause, go_on, in_parts
 from .paste import paste, paste_mask
@@ -124,7 +123,7 @@ def load_restorer(path: Path, device: torch.device | str = "cpu") -> NetworkRest
     try:
         import spandrel  # pyright: ignore[reportMissingImports]
     except (ImportError, RuntimeError) as error:  # the latter from a torchvision that was built for another torch
-        raise BadInput(f"{path}: restorers need spandrel: pip install spandrel ({_line(error)})") from None
+        raise BadInput(f"{path}: restorers need spandrel: pip install spandrel ({one_line(error)})") from None
     registry = spandrel.MAIN_REGISTRY.copy()
     try:
         from spandrel_extra_arches import EXTRA_REGISTRY  # pyright: ignore[reportMissingImports]
@@ -139,7 +138,9 @@ def load_restorer(path: Path, device: torch.device | str = "cpu") -> NetworkRest
     except spandrel.UnsupportedModelError:
         raise BadInput(f"{path}: is no face restorer; {known}") from None
     except (RuntimeError, LookupError, ValueError, ArithmeticError, AssertionError) as error:
-        raise BadInput(f"{path}: does not fit the architecture that spandrel takes it for ({_line(error)})") from None
+        raise BadInput(
+            f"{path}: does not fit the architecture that spandrel takes it for ({one_line(error)})"
+        ) from None
     architecture = model.architecture
     if architecture.id not in _OPTIONS:
         raise BadInput(f"{path}: is {architecture.name} ({model.purpose}), no face restorer; {known}")
@@ -147,7 +148,3 @@ def load_restorer(path: Path, device: torch.device | str = "cpu") -> NetworkRest
         kind = str(tensors[odd].dtype).removeprefix("torch.")
         raise BadInput(f"{path}: {odd!r} is {kind}; convert it to float32: cscs convert {path}")
     return NetworkRestorer(architecture.id, model.model.to(device).eval().requires_grad_(False))
-
-
-def _line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder=" ...")

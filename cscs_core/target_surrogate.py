@@ -15,14 +15,15 @@ import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
 from . import colour, mask, mesh, turn
-from .adapt import Shape, reproportioned
 from .align import align
+from .bend import lay, ring
+from .face_shape import Shape, reproportioned
 from .geometry import similarity, warp
 from .identity import Encoder, identify
 from .locate import locate
 from .models import FaceMesh
 from .paste import paste
-from .surrogate import Surrogate, did_rows, judged, lay, ring
+from .surrogate import Surrogate, did_rows, judged
 from .swap import Swapper, swap
 from .types import Crops, FaceSet, Identity, join
 from .warp_swapper import WarpSwapper, opening

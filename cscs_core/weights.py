@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .files import BadInput, placed
+from .files import BadInput, one_line, placed
 from .models import ARCHITECTURES
 
 LITE = Path(__file__).parent / "lite"
@@ -97,7 +96,7 @@ def load_model(path: Path, device: torch.device | str = "cpu", arch: str | None 
         with torch.device("meta"):
             model = build(config(**json.loads(metadata.get("config", ""))))
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
-        raise BadInput(f"{path}: holds no configuration of {found} ({_line(error)})") from None
+        raise BadInput(f"{path}: holds no configuration of {found} ({one_line(error)})") from None
     _check_fit(path, found, model.state_dict(), state)
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     model.load_state_dict(state, strict=True, assign=True)
@@ -131,7 +130,7 @@ def _diagnosis(path: Path, head: bytes, error: SafetensorError) -> str:
     if len(head) >= 8 and head[8:9] in (b"{", b"") and length <= _LONGEST_HEADER:
         size = path.stat().st_size
         truncated = size < 8 + length or size < 8 + length + _end_of_tensors(path, length)
-        return f"is {'truncated' if truncated else f'damaged ({_line(error)})'}; fetch it again"
+        return f"is {'truncated' if truncated else f'damaged ({one_line(error)})'}; fetch it again"
     zipped = head.startswith(b"PK\x03\x04")
     pickled = re.search(rb"/data(\.pkl|/)", head) if zipped else head[0] == 0x80 and head[1:2] in b"\2\3\4\5"
     if pickled or path.suffix.lower() in _PICKLED:
@@ -141,7 +140,7 @@ def _diagnosis(path: Path, head: bytes, error: SafetensorError) -> str:
     # An ONNX file opens with its version (field 1), then whichever field of the model comes next.
     if path.suffix.lower() == ".onnx" or (head[0] == 8 and head[2:3] in b"\x12\x1a\x22\x28\x32\x3a"):
         return f"is an ONNX file, not a safetensors file; {_convert('it first', path)}"
-    return f"is not a safetensors file ({_line(error)}); fetch it again"
+    return f"is not a safetensors file ({one_line(error)}); fetch it again"
 
 
 def _end_of_tensors(path: Path, length: int) -> int:
@@ -162,7 +161,3 @@ def _few(names: list[str]) -> str:
 
 def _shape(value: Tensor) -> str:
     return " x ".join(map(str, value.shape)) or "a number"
-
-
-def _line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200, placeholder=" ...")

@@ -14,10 +14,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import images
-from ..cscs_core.pair_manifest import Line
+from ..cscs_core.pair_manifest import PROXY, Line
 from ..cscs_core.pair_worker import PhotographInMemory, Plan, Tools
 from ..cscs_core.pairs import make_pairs, summary
-from ..cscs_core.train.swap_data import PROXY
 from . import host, models, shown, sockets
 
 _ROWS, _CELL = 12, 192  # of the sheet: photographs at most, and px

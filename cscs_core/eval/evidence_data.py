@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from .. import mesh, weights
-from ..adapt import Shape, reshaped
 from ..align import align, resize
+from ..face_shape import Shape, reshaped
 from ..pipeline import Models
 from ..source_surrogate import source_surrogate
 from ..surrogate import Surrogate

@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from .. import colour, mesh, turn
 from ..measure import expression_error, pose_error
-from ..source_surrogate import Change, changed
+from ..source_change import Change, changed
 from ..train.people import load_people
 from ..types import Crops
 from .evidence_data import cut

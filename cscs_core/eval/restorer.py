@@ -16,10 +16,10 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Generator, Tensor
 
+from ..camera import jpeg
 from ..colour import gaussian_blur
 from ..lite_swapper import inner
 from ..restorers import BUNDLED, load_restorer_named
-from ..source_surrogate import jpeg
 from ..store import default_store
 from ..train.people import crops_of, load_people
 from ..train.refiner import Teachers

@@ -25,8 +25,8 @@ from torch import Generator, Tensor
 
 from .. import images
 from ..files import BadInput
+from ..pair_manifest import NORMAL, PROXY
 
-NORMAL, PROXY = "normal_data", "proxy_data"
 _ALL = slice(None)
 _FEWEST = 4  # photographs, or proxies, to train with
 _HELD_OUT = 32  # at most, of each

@@ -10,8 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from cscs_core import adapt, colour, geometry, mask, mesh, turn
-from cscs_core.adapt import AdaptOptions, Glasses, Makeup, Shape, adapted, beard, glasses, makeup, reshaped
-from cscs_core.surrogate import flipped
+from cscs_core.adapt import AdaptOptions, adapted
+from cscs_core.beard import beard
+from cscs_core.bend import flipped
+from cscs_core.face_shape import Shape, reshaped
+from cscs_core.glasses import Glasses, glasses
+from cscs_core.makeup import Makeup, makeup
 from cscs_core.types import Crops
 
 SIZE = 256

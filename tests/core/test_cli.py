@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cscs_core import cli, images
+from cscs_core import cli, cmd_detect, cmd_swap, images
 from cscs_core.cli import main
-from cscs_core.demo import EXAMPLES
+from cscs_core.example_people import EXAMPLES
 from cscs_core.models import SmallGenerator, SmallGeneratorConfig
 from cscs_core.train.student import load_recogniser, new_student, save_student
 from cscs_core.weights import LITE
@@ -115,7 +115,7 @@ def test_a_missing_file_is_named_before_work_begins(
 def test_an_output_that_cannot_be_is_refused_before_work_begins(
     tmp_path: Path, landscape: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ):
-    monkeypatch.setattr(cli, "load_models", lambda device: pytest.fail("work has begun"))
+    monkeypatch.setattr(cmd_swap, "load_models", lambda device: pytest.fail("work has begun"))
     before = landscape.read_bytes()
     assert swap(landscape, landscape, tmp_path / output) == 2
     assert landscape.read_bytes() == before and os.listdir(tmp_path) == [landscape.name]
@@ -124,7 +124,7 @@ def test_an_output_that_cannot_be_is_refused_before_work_begins(
 def test_an_unwritable_report_is_refused_before_work_begins(
     tmp_path: Path, landscape: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cli, "load_models", lambda device: pytest.fail("work has begun"))
+    monkeypatch.setattr(cmd_swap, "load_models", lambda device: pytest.fail("work has begun"))
     for report in (tmp_path, landscape / "report.json", landscape):
         assert swap(landscape, landscape, tmp_path / "out.png", "--json", str(report)) == 2
         assert main(["detect", str(landscape), "--json", str(report)]) == 2
@@ -163,7 +163,7 @@ def test_a_fault_of_ours_is_not_called_bad_input(landscape: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise ValueError("weights are damaged")
 
-    monkeypatch.setattr(cli, "load_models", fail)
+    monkeypatch.setattr(cmd_detect, "load_models", fail)
     with pytest.raises(ValueError, match="weights are damaged"):  # python itself exits with 1
         main(["detect", str(landscape)])
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cscs_core import convert, weights
+from cscs_core import cmd_convert, convert, weights
 from cscs_core.files import BadInput
 from cscs_core.models import aei, iresnet
 from cscs_core.models.adapter import IdAdapter, IdAdapterConfig
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_cscs_becomes_two_models(tmp_path, zipped, capsys):
     generator, adapter = _generator(), _adapter()
     path = _checkpoint(tmp_path / "cscs.pth", generator, adapter, _use_new_zipfile_serialization=zipped)
     out = tmp_path / "out"
-    assert convert.run_convert(_options(path, out=out)) == 0
+    assert cmd_convert.run(_options(path, out=out)) == 0
     assert sorted(file.name for file in out.iterdir()) == ["cscs_adapter.safetensors", "cscs_generator.safetensors"]
     _same(out / "cscs_generator.safetensors", generator)
     _same(out / "cscs_adapter.safetensors", adapter)
@@ -127,7 +127,7 @@ def test_an_adapter_that_does_not_show_its_kind_is_asked_about(tmp_path):
 def test_an_iresnet_keeps_its_name(depth, tmp_path):
     """Anybody's: the recogniser of another pack must not take the place of the encoder of CSCS."""
     model = IResNet(IResNetConfig(depth, 512))
-    assert convert.run_convert(_options(_saved(tmp_path / "backbone.pth", model.state_dict()), out=tmp_path)) == 0
+    assert cmd_convert.run(_options(_saved(tmp_path / "backbone.pth", model.state_dict()), out=tmp_path)) == 0
     _same(tmp_path / "backbone.safetensors", model)
 
 
@@ -149,7 +149,7 @@ def test_a_file_made_of_another_is_not_overwritten_and_one_made_of_the_same_is(t
 def test_an_adapter_alone(kind, adapter, tmp_path):
     model = _adapter(kind)
     path = _saved(tmp_path / "adapter.pt", model.state_dict())
-    assert convert.run_convert(_options(path, out=tmp_path, adapter=adapter)) == 0
+    assert cmd_convert.run(_options(path, out=tmp_path, adapter=adapter)) == 0
     _same(tmp_path / "cscs_adapter.safetensors", model)
 
 
@@ -217,7 +217,7 @@ def test_floating_point_numbers_become_of_one_kind(kind, half, tmp_path):
         "count": torch.tensor(7),
         "on": torch.tensor([True]),
     }
-    assert convert.run_convert(_options(_saved(tmp_path / "model.pth", state), out=tmp_path, half=half)) == 0
+    assert cmd_convert.run(_options(_saved(tmp_path / "model.pth", state), out=tmp_path, half=half)) == 0
     tensors, _ = weights.read(tmp_path / "model.safetensors")
     assert tensors["weight"].dtype == (torch.float16 if half else torch.float32)
     assert tensors["weight"].tolist() == [0.5, -2.0, 1000.0]
@@ -391,7 +391,7 @@ def test_one_bad_file_does_not_keep_the_others_from_it(tmp_path, capsys):
     bad = tmp_path / "bad.pth"
     bad.write_bytes(b"hello")
     good = _saved(tmp_path / "good.pth", PLAIN)
-    assert convert.run_convert(_options(bad, good, out=tmp_path / "out")) == 2
+    assert cmd_convert.run(_options(bad, good, out=tmp_path / "out")) == 2
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["good.safetensors"]
     told = capsys.readouterr()
     assert told.err.splitlines() == [
@@ -403,10 +403,10 @@ def test_one_bad_file_does_not_keep_the_others_from_it(tmp_path, capsys):
 def test_what_was_given_or_just_made_is_not_overwritten(tmp_path, capsys):
     first = _saved(tmp_path / "model.pth", PLAIN)
     second = _saved(tmp_path / "model.pt", {"b": torch.ones(1)})
-    assert convert.run_convert(_options(first, second, out=tmp_path)) == 2
+    assert cmd_convert.run(_options(first, second, out=tmp_path)) == 2
     assert weights.read(tmp_path / "model.safetensors")[0].keys() == PLAIN.keys()
     before = (tmp_path / "model.safetensors").read_bytes()
-    assert convert.run_convert(_options(tmp_path / "model.safetensors", out=tmp_path)) == 2
+    assert cmd_convert.run(_options(tmp_path / "model.safetensors", out=tmp_path)) == 2
     assert (tmp_path / "model.safetensors").read_bytes() == before
     assert capsys.readouterr().err.count("choose another folder") == 2
 
@@ -465,7 +465,7 @@ def test_onnx_files_become_models(model, adapter, config, tmp_path):
 def test_other_networks_become_graphs(tmp_path, capsys):
     source = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
     path = _exported(source, tmp_path / "model.onnx")
-    assert convert.run_convert(_options(path, out=tmp_path)) == 0
+    assert cmd_convert.run(_options(path, out=tmp_path)) == 0
     assert "model.safetensors: graph, an unknown network (3x112x112 -> 5x110x110)" in capsys.readouterr().out
     picture = torch.rand(1, 3, 112, 112)
     (made,) = weights.load_model(tmp_path / "model.safetensors", arch="graph")(picture)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cscs_core import detect
-from cscs_core.detect import LiteDetector
+from cscs_core.lite_detector import LiteDetector
 from cscs_core.memory import OutOfMemory
 from cscs_core.models import FaceDetector, FaceMesh
 

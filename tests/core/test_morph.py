@@ -12,12 +12,12 @@ from torch import Tensor
 
 from cscs_core import images, mask, mesh, pipeline, turn
 from cscs_core.align import align, resize
+from cscs_core.bend import lay
 from cscs_core.example_people import EXAMPLES
 from cscs_core.identity import LiteEncoder, embedded
 from cscs_core.lite_swapper import load_lite
 from cscs_core.models import IdentityEncoder
 from cscs_core.morph import blend
-from cscs_core.surrogate import lay
 from cscs_core.types import Crops, Identity
 
 SIZE = 64

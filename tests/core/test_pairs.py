@@ -20,9 +20,9 @@ from filelock import FileLock
 from PIL import Image
 from torch import Generator, Tensor
 
-from cscs_core import images, pairs, provenance
+from cscs_core import cmd_pairs, images, pairs, provenance
 from cscs_core.align import align, realign
-from cscs_core.demo import EXAMPLES
+from cscs_core.example_people import EXAMPLES
 from cscs_core.files import BadInput
 from cscs_core.pair_manifest import Manifest
 from cscs_core.pair_recipe import Pool, insisted
@@ -81,7 +81,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes of them."""
     out = tmp_path_factory.mktemp("made") / "data"
-    assert pairs.run_pairs(options(photos, out)) == 0
+    assert cmd_pairs.run(options(photos, out)) == 0
     return out
 
 
@@ -198,8 +198,8 @@ def test_after_a_kill_two_processes_have_left_what_one_goes_on_with(photos: Path
     """And they leave when the one that started them is no more: they hold its stdout open."""
     out = tmp_path / "data"
     code = (
-        "import argparse, sys; from pathlib import Path; from cscs_core.pairs import run_pairs;"
-        f"run_pairs(argparse.Namespace(photos=Path(sys.argv[1]), out=Path(sys.argv[2]), size={SIZE}, seed=0, count=1,"
+        "import argparse, sys; from pathlib import Path; from cscs_core.cmd_pairs import run;"
+        f"run(argparse.Namespace(photos=Path(sys.argv[1]), out=Path(sys.argv[2]), size={SIZE}, seed=0, count=1,"
         "jobs=2))"
     )
     first = subprocess.Popen([sys.executable, "-c", code, str(photos), str(out)], cwd=ROOT, stdout=subprocess.PIPE)
@@ -210,7 +210,7 @@ def test_after_a_kill_two_processes_have_left_what_one_goes_on_with(photos: Path
     first.kill()
     first.communicate(timeout=60)
     assert told.read_bytes().count(b"\n") < 9
-    assert pairs.run_pairs(options(photos, out)) == 0
+    assert cmd_pairs.run(options(photos, out)) == 0
     assert files(out) == files(made)
 
 
@@ -229,7 +229,7 @@ def test_what_is_torn_or_gone_is_made_again_and_nothing_else(photos: Path, made:
     shutil.copy(PEOPLE[0], elsewhere)
     kept = out / "proxy_data" / names[1] / "0_gensrc.jpg"
     before = kept.stat().st_mtime_ns
-    assert pairs.run_pairs(options(photos, out)) == 0
+    assert cmd_pairs.run(options(photos, out)) == 0
     assert manifest(out) == manifest(made)
     assert elsewhere.read_bytes() == PEOPLE[0].read_bytes()  # what others added to the folder stays
     elsewhere.unlink()
@@ -244,7 +244,7 @@ def test_new_photographs_change_nothing_for_those_before(made: Path, photos: Pat
     shutil.copytree(photos, tmp_path / "in")
     shutil.copytree(made, tmp_path / "out")
     shutil.copy(PEOPLE[0], tmp_path / "in" / "new.jpg")
-    assert pairs.run_pairs(options(tmp_path / "in", tmp_path / "out")) == 0
+    assert cmd_pairs.run(options(tmp_path / "in", tmp_path / "out")) == 0
     now, before = files(tmp_path / "out"), files(made)
     assert {name for name in before if before[name] != now[name]} == {"manifest.jsonl"}
     assert "normal_data/new.jpg" in now
@@ -263,7 +263,7 @@ def test_interrupted_in_the_middle_of_a_folder_it_leaves_nothing_half(
 
     monkeypatch.setattr(images, "write", stop)
     with pytest.raises(KeyboardInterrupt):
-        pairs.run_pairs(options(tmp_path / "in", tmp_path / "out"))
+        cmd_pairs.run(options(tmp_path / "in", tmp_path / "out"))
     assert set(files(tmp_path / "out")) == {"manifest.jsonl", "donors.safetensors", f"normal_data/{PEOPLE[0].name}"}
     assert not list((tmp_path / "out").glob(".cscs*")) and not list((tmp_path / "out" / "proxy_data").iterdir())
 
@@ -272,7 +272,7 @@ def test_interrupted_in_the_middle_of_a_folder_it_leaves_nothing_half(
 def test_other_options_are_refused(made: Path, photos: Path, name: str, value: int):
     before = files(made)
     with pytest.raises(BadInput, match=rf"manifest.jsonl: was begun with --{name} \d+, not {value}; choose another"):
-        pairs.run_pairs(options(photos, made, **{name: value}))
+        cmd_pairs.run(options(photos, made, **{name: value}))
     assert files(made) == before
 
 
@@ -294,7 +294,7 @@ def test_pictures_in_memory_become_what_files_of_their_names_become(tmp_path: Pa
     (tmp_path / "in").mkdir()
     for name, path in zip(photographs, PEOPLE[1:3], strict=True):
         shutil.copy(path, tmp_path / "in" / name)
-    assert pairs.run_pairs(options(tmp_path / "in", tmp_path / "files", size=64)) == 0
+    assert cmd_pairs.run(options(tmp_path / "in", tmp_path / "files", size=64)) == 0
     with torch.inference_mode():
         lines, unreadable = pairs.make_pairs(photographs, tmp_path / "memory", Plan(64, 0, 1), tools=Tools(models))
     assert [line["source"] for line in lines] == ["person_2", "person_3"] and not unreadable
@@ -345,7 +345,7 @@ def test_pictures_that_cannot_be_read_are_said_and_nobody_else_is_needed(
     (tmp_path / "in" / "broken.jpg").write_bytes(PEOPLE[0].read_bytes()[:3000])
     shutil.copy(PEOPLE[2], tmp_path / "in")
     for _ in range(2):
-        assert pairs.run_pairs(options(tmp_path / "in", tmp_path / "out", seed=3)) == 2
+        assert cmd_pairs.run(options(tmp_path / "in", tmp_path / "out", seed=3)) == 2
         assert "broken.jpg: the image is truncated or damaged" in capsys.readouterr().err
     [line] = manifest(tmp_path / "out").values()
     [target] = line["targets"]
@@ -356,7 +356,7 @@ def test_pictures_that_cannot_be_read_are_said_and_nobody_else_is_needed(
 def test_nobody_at_all_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "in").mkdir()
     view(tmp_path / "in" / "a.png")
-    assert pairs.run_pairs(options(tmp_path / "in", tmp_path / "out")) == 0
+    assert cmd_pairs.run(options(tmp_path / "in", tmp_path / "out")) == 0
     assert "pairs of 0 of 1 photographs; 1 show no face" in capsys.readouterr().out
 
 
@@ -366,7 +366,7 @@ def test_folders_that_will_not_do_are_one_line(tmp_path: Path):
 
     def refused(match: str, **others: Any) -> None:
         with pytest.raises(BadInput, match=match) as caught:
-            pairs.run_pairs(options(**{"photos": given, "out": tmp_path / "out", **others}))
+            cmd_pairs.run(options(**{"photos": given, "out": tmp_path / "out", **others}))
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()
 
@@ -392,14 +392,14 @@ def test_folders_of_others_are_not_written_to(tmp_path: Path):
     out = tmp_path / "out"
     (out / "normal_data").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"out: holds normal_data and no manifest.jsonl; choose an empty folder"):
-        pairs.run_pairs(options(tmp_path / "in", out))
+        cmd_pairs.run(options(tmp_path / "in", out))
     assert [path.name for path in out.iterdir()] == ["normal_data"]
     (out / "manifest.jsonl").write_text("{}\n")
     with pytest.raises(BadInput, match=r"manifest.jsonl: is not what this version of `cscs pairs` writes"):
-        pairs.run_pairs(options(tmp_path / "in", out))
+        cmd_pairs.run(options(tmp_path / "in", out))
     Manifest(out / "manifest.jsonl", {"size": SIZE, "seed": 0, "count": 1}).write([])
     with FileLock(out / ".lock"), pytest.raises(BadInput, match=r"out: another `cscs pairs` is writing to it"):
-        pairs.run_pairs(options(tmp_path / "in", out))
+        cmd_pairs.run(options(tmp_path / "in", out))
 
 
 def test_a_torn_line_counts_for_nothing(tmp_path: Path):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cscs_core import mesh, pipeline
-from cscs_core.detect import LiteDetector
 from cscs_core.face_mask import FaceMask
 from cscs_core.identity import LiteEncoder
+from cscs_core.lite_detector import LiteDetector
 from cscs_core.models import FaceDetector, FaceMesh, IdentityEncoder
 from cscs_core.pipeline import Choosing, Finish, Models, NoFace, Source, encoded, identity_from, swap_faces
 from cscs_core.restore import Restoration

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from cscs_core import images, restorers
 from cscs_core.align import align
+from cscs_core.camera import jpeg
 from cscs_core.colour import gaussian_blur
 from cscs_core.files import BadInput
 from cscs_core.identity import encode
@@ -19,7 +20,6 @@ from cscs_core.models import FaceRestorer, FaceRestorerConfig
 from cscs_core.pipeline import Models, find, load_models
 from cscs_core.restore import Restoration, restore, restore_faces
 from cscs_core.restorers import LiteRestorer, available, load_restorer_named
-from cscs_core.source_surrogate import jpeg
 from cscs_core.store import Store
 from cscs_core.types import FaceSet
 

@@ -12,22 +12,13 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from cscs_core import colour, geometry, mask, mesh, turn
-from cscs_core.files import BadInput
-from cscs_core.source_surrogate import (
-    NOSE,
-    Chance,
-    Change,
-    SourceOptions,
-    changed,
-    draw,
-    expressed,
-    graded,
-    jpeg,
-    lit,
-    source_surrogate,
-)
-from cscs_core.surrogate import Surrogate, displacement, flipped, lay, made_elsewhere
-from cscs_core.types import Crops, FaceSet
+from cscs_core.bend import displacement, flipped, lay
+from cscs_core.camera import jpeg
+from cscs_core.mesh import NOSE
+from cscs_core.source_change import Change, changed, expressed, graded, lit
+from cscs_core.source_surrogate import Chance, SourceOptions, draw, source_surrogate
+from cscs_core.surrogate import Surrogate
+from cscs_core.types import Crops
 from cscs_core.warp_swapper import opening
 
 SIZE = 128
@@ -317,38 +308,3 @@ def test_what_came_first_is_counted_and_told_first():
     both = then.after(first)
     assert both.rows.tolist() == [0]
     assert both.did == [{"a": 2, "b": 3}]
-
-
-def test_pictures_made_elsewhere_have_the_crops_points():
-    pictures = colour.gaussian_blur(torch.rand(3, 3, 2 * SIZE, 2 * SIZE), 4)
-    made = made_elsewhere(FACES, pictures)
-    assert torch.equal(made.crops.mesh, FACES.mesh)
-    torch.testing.assert_close(made.crops.pixels, torch.nn.functional.avg_pool2d(pictures, 2), rtol=0, atol=5e-3)
-    assert made.rows.tolist() == [0, 1, 2]
-    kept = made_elsewhere(FACES, FACES.pixels, encoder=Brightness(), most=0.9)
-    assert len(kept) == 0
-
-
-def test_pictures_that_are_not_aligned_are_searched_for_their_largest_face():
-    pictures = torch.rand(3, 3, 200, 300)
-    face = geometry.transform(points(), torch.tensor([[[1.0, 0, 120], [0, 1.0, 40]]]))
-    small = geometry.transform(points(), torch.tensor([[[0.3, 0, 5], [0, 0.3, 5]]]))
-    found = torch.cat([small, face, face])
-
-    def find(images: Tensor) -> FaceSet:
-        assert images.shape == pictures.shape
-        rows = torch.tensor([0, 0, 2])
-        return FaceSet(rows, mesh.box(found), mesh.five(found), found, torch.ones(3), torch.full((3,), -1))
-
-    made = made_elsewhere(FACES, pictures, find)
-    assert made.rows.tolist() == [0, 2]  # none was found in the second
-    torch.testing.assert_close(made.crops.landmarks, mesh.five(points()).expand(2, -1, -1), rtol=0, atol=2.5)
-    inner = made.crops.pixels[0, :, 20:100, 20:100]
-    torch.testing.assert_close(inner.mean((1, 2)), pictures[0, :, 60:140, 140:220].mean((1, 2)), rtol=0, atol=0.02)
-
-
-def test_too_few_pictures_are_named():
-    with pytest.raises(BadInput, match="2 pictures for 3 faces"):
-        made_elsewhere(FACES, torch.rand(2, 3, 8, 8))
-    with pytest.raises(BadInput, match="square"):
-        made_elsewhere(FACES, torch.rand(3, 3, 8, 9))

@@ -15,7 +15,7 @@ from cscs_core.eval.evidence_data import cut
 from cscs_core.eval.judges import interval, load_judges, retrieved
 from cscs_core.files import BadInput
 from cscs_core.measure import pose_error
-from cscs_core.source_surrogate import Change, changed
+from cscs_core.source_change import Change, changed
 from cscs_core.train.people import load_people
 
 DATA = Path(os.environ.get("CSCS_DATA", "no data"))  # faces and teachers, for those who have them

@@ -10,7 +10,7 @@ import torch.nn.functional as nnf
 from torch import Generator
 
 from cscs_core import images
-from cscs_core.demo import EXAMPLES
+from cscs_core.example_people import EXAMPLES
 from cscs_core.lite_swapper import SIDE, SIZE
 from cscs_core.mesh import five
 from cscs_core.models import Refiner

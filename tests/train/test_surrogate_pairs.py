@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from cscs_core import images
 from cscs_core.adapt import AdaptOptions
 from cscs_core.align import align, realign
-from cscs_core.demo import EXAMPLES
+from cscs_core.example_people import EXAMPLES
 from cscs_core.files import BadInput
 from cscs_core.pair_recipe import Pool, Recipe
 from cscs_core.pipeline import Models, find, load_models

@@ -28,9 +28,8 @@ accelerate = pytest.importorskip("accelerate")
 
 from accelerate.state import AcceleratorState  # noqa: E402
 
-from cscs_core import geometry, images, weights  # noqa: E402
-from cscs_core.arguments import parser  # noqa: E402
-from cscs_core.cli import main  # noqa: E402
+from cscs_core import cmd_train, geometry, images, weights  # noqa: E402
+from cscs_core.cli import main, parser  # noqa: E402
 from cscs_core.files import BadInput  # noqa: E402
 from cscs_core.models import (  # noqa: E402
     Discriminator,
@@ -46,7 +45,7 @@ from cscs_core.models import (  # noqa: E402
 )
 from cscs_core.store import Store  # noqa: E402
 from cscs_core.swappers import load_swapper  # noqa: E402
-from cscs_core.train import ema, losses, swap_loop, swap_run  # noqa: E402
+from cscs_core.train import ema, losses, swap_loop  # noqa: E402
 from cscs_core.train.losses import Weights  # noqa: E402
 from cscs_core.train.presets import PRESETS, Part, Preset  # noqa: E402
 from cscs_core.train.run_folder import open_folder  # noqa: E402
@@ -607,7 +606,7 @@ def command(tmp_path, monkeypatch):
     def run(*more: str, preset: str = "tiny") -> int:
         """Later options go before earlier ones."""
         usual = ["--data", "data", "--out", "run", "--encoder", "encoder.safetensors", "--device", "cpu", "--seed", "3"]
-        return swap_run.run_train(parser().parse_args(["train", preset, *usual, *more]))
+        return cmd_train.run(parser().parse_args(["train", preset, *usual, *more]))
 
     monkeypatch.chdir(tmp_path)
     return run
@@ -691,15 +690,15 @@ def test_packages_that_are_missing_are_one_line(command, monkeypatch):
 def test_the_encoder_of_the_release_is_looked_for_in_the_store(command, tmp_path, monkeypatch):
     monkeypatch.setenv("CSCS_HOME", str(tmp_path / "home"))
     with pytest.raises(BadInput, match=r"home/cscs_encoder.safetensors: no such file; `cscs fetch cscs` gets it"):
-        swap_run.run_train(parser().parse_args(["train", "cscs-256", "--data", "data", "--device", "cpu"]))
+        cmd_train.run(parser().parse_args(["train", "cscs-256", "--data", "data", "--device", "cpu"]))
 
 
 def test_batches_are_shared_evenly():
     for batch, processes in ((8, 1), (3, 1), (8, 2), (4, 2), (16, 4), (24, 3)):
-        swap_run._check_batches(_batches_of(batch), processes)
+        cmd_train._check_batches(_batches_of(batch), processes)
     for batch, processes in ((6, 1), (8, 3), (2, 2), (12, 2), (6, 2)):
         with pytest.raises(BadInput, match=f"^--batch {batch}: with {processes} process"):
-            swap_run._check_batches(_batches_of(batch), processes)
+            cmd_train._check_batches(_batches_of(batch), processes)
 
 
 def _batches_of(count: int) -> Preset:

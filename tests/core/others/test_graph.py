@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from cscs_core.files import BadInput
-from cscs_core.models.graph import OPERATORS, GraphConfig, GraphNet, Node
-from cscs_core.onnx_graph import last_initialiser, load_graph, read_graph
+from cscs_core.models.graph import GraphConfig, GraphNet, Node
+from cscs_core.models.operators import OPERATORS
+from cscs_core.onnx_graph import last_initialiser, read_graph
 from cscs_core.weights import load_model, save_model
+
+from .graphs import load_graph
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cscs_core.models.graph import GraphNet
-from cscs_core.onnx_graph import load_graph
 from cscs_core.weights import load_model, save_model
+
+from .graphs import load_graph
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from cscs_core import geometry, mesh
 from cscs_core.cscs_swapper import reach
 from cscs_core.files import BadInput
-from cscs_core.onnx_graph import load_graph
 from cscs_core.onnx_swapper import OnnxSwapper, load_onnx_swapper
 from cscs_core.registry import EMBEDDINGS, MODELS, SwapperSpec
 from cscs_core.swap import Swapper, swap
 from cscs_core.types import Crops, Identity
 from cscs_core.weights import save_model
+
+from .graphs import load_graph
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

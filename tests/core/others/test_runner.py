@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from cscs_core.files import BadInput
 from cscs_core.models import IdentityEncoder
 from cscs_core.models.graph import Port
-from cscs_core.onnx_graph import load_graph
 from cscs_core.runner import OnnxRunner, TorchRunner, load_runner
 from cscs_core.weights import save_model
+
+from .graphs import load_graph
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import weights
-from ..console import say
-from ..files import BadInput, check_writable
-from ..models import DiscriminatorConfig
-from ..store import default_store
-from .presets import Preset, find_preset
-from .run_folder import open_folder
-from .student import load_recogniser, load_student
-from .surrogate_pairs import surrogate_pairs
-from .swap_data import folder_data
-from .swap_dry_run import dry_run
-from .swap_loop import begin, train
-from .swap_step import Training
+from . import weights
+from .console import say
+from .files import BadInput, check_writable
+from .models import DiscriminatorConfig
+from .store import default_store
+from .train.presets import Preset, find_preset
+from .train.run_folder import open_folder
+from .train.student import load_recogniser, load_student
+from .train.surrogate_pairs import surrogate_pairs
+from .train.swap_data import folder_data
+from .train.swap_dry_run import dry_run
+from .train.swap_loop import begin, train
+from .train.swap_step import Training
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def run_train(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Trains, or with --dry-run says what that would take and writes nothing."""
     preset = _preset(options)
     run: Path = options.out or Path("runs") / preset.name

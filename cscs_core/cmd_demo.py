@@ -1,23 +1,37 @@
-"""The main job on the bundled example people, as one picture: source | target | result."""
+"""`cscs demo`: the main job on the bundled example people, as one picture: source | target | result."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from . import images, provenance
+from .cmd_common import select_device
 from .console import say, tracked
 from .example_people import EXAMPLES
-from .pipeline import Models, encoded, identity_from, swap_faces
+from .files import check_writable
+from .pipeline import Models, encoded, identity_from, load_models, swap_faces
+from .store import default_store
 from .swap import Swapper
+from .swappers import load_swapper, public
 
 _ROWS = 4
 _CELL, _CAPTION, _GAP = 320, 30, 8  # px
 
 
-def run(out: Path, models: Models, name: str, swapper: Swapper) -> None:
+def run(options: argparse.Namespace) -> int:
+    images.format_of(options.out)
+    check_writable(options.out)
+    device = select_device(options.device)
+    swapper = load_swapper(options.swapper, default_store(), device)
+    write_grid(options.out, load_models(device), public(options.swapper), swapper)
+    return 0
+
+
+def write_grid(out: Path, models: Models, name: str, swapper: Swapper) -> None:
     """Writes the grid and says the identity similarity of every row before and after; `name` is the swapper's."""
     people = {file.stem: images.read(file) for file in sorted(EXAMPLES.glob("*.jpg"))}
     if len(people) < 2:
