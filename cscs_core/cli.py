@@ -11,15 +11,21 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from . import cmd_convert, cmd_demo, cmd_detect, cmd_pairs, cmd_swap, cmd_train, export
-from .console import complain
-from .detectors import BUNDLED
-from .export import SIGNATURES
-from .files import BadInput
-from .model_commands import ready, run_fetch, run_models
-from .select import ORDERS
-from .swappers import DEFAULT, SWAPPERS
-from .train.presets import PRESETS
+from .commands import convert as cmd_convert
+from .commands import demo as cmd_demo
+from .commands import detect as cmd_detect
+from .commands import export
+from .commands import pairs as cmd_pairs
+from .commands import swap as cmd_swap
+from .commands import train as cmd_train
+from .commands.export import SIGNATURES
+from .commands.models import ready, run_fetch, run_models
+from .faces.detectors.catalogue import BUNDLED
+from .faces.select import ORDERS
+from .faces.swappers.catalogue import DEFAULT, SWAPPERS
+from .io.console import complain
+from .io.files import BadInput
+from .train.swap.presets import PRESETS
 
 _COMMANDS = {
     "demo": cmd_demo.run,

@@ -9,24 +9,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from . import geometry
-from .align import align
-from .detect import Detector, detect
-from .detectors import BUNDLED, load_detector
-from .face_mask import AS_IT_IS, FaceMask, masked, softened
-from .identity import Encoder, LiteEncoder, encode, identify, known_by, photographed
-from .lite_detector import LiteDetector
-from .memory import Pause, go_on
+from .faces.align import align
+from .faces.detectors.base import Detector, detect
+from .faces.detectors.catalogue import BUNDLED, load_detector
+from .faces.detectors.lite import LiteDetector
+from .faces.identity import Encoder, LiteEncoder, encode, identify, known_by, photographed
+from .faces.mask import AS_IT_IS, FaceMask, masked, softened
+from .faces.paste import match_colour, paste, paste_mask
+from .faces.restorers.base import Restoration
+from .faces.select import ORDERS, Chosen, choose
+from .faces.select import order as ordered
+from .faces.swappers.base import Swapper
+from .faces.swappers.base import swap as swap_crops
+from .hub.store import Store, default_store
+from .hub.weights import LITE, load_model
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
-from .paste import match_colour, paste, paste_mask
-from .restore import Restoration
-from .select import ORDERS, Chosen, choose
-from .select import order as ordered
-from .store import Store, default_store
-from .swap import Swapper
-from .swap import swap as swap_crops
+from .ops import geometry
+from .ops.batching import Pause, go_on
 from .types import FaceSet, Identity, join
-from .weights import LITE, load_model
 
 Look = Callable[[Tensor, "Models", float], FaceSet]  # finds the faces of pictures, from a score on
 

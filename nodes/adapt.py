@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Generator
 
-from ..cscs_core import adapt
-from ..cscs_core.one_by_one import one_by_one
-from ..cscs_core.surrogate import Surrogate
+from ..cscs_core.surrogates import adapt
+from ..cscs_core.surrogates.attempts import one_by_one
+from ..cscs_core.surrogates.base import Surrogate
 from ..cscs_core.types import Crops
 from . import host, made, models
 

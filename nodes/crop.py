@@ -9,11 +9,11 @@ import torch.nn.functional as nnf
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core.align import QUAD, align, resize
-from ..cscs_core.face_mask import softened
-from ..cscs_core.geometry import TEMPLATES
-from ..cscs_core.paste import match_colour, paste, paste_mask
-from ..cscs_core.swap import reach
+from ..cscs_core.faces.align import QUAD, align, resize
+from ..cscs_core.faces.mask import softened
+from ..cscs_core.faces.paste import match_colour, paste, paste_mask
+from ..cscs_core.faces.swappers.base import reach
+from ..cscs_core.ops.geometry import TEMPLATES
 from ..cscs_core.types import Crops, FaceSet, join
 from . import frames, host, shown, sockets
 

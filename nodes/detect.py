@@ -5,9 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import draw, pipeline
-from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.select import GENDERS, ORDERS, order
+from ..cscs_core import pipeline
+from ..cscs_core.faces import draw
+from ..cscs_core.faces.detectors.catalogue import BUNDLED
+from ..cscs_core.faces.select import GENDERS, ORDERS, order
 from ..cscs_core.types import FaceSet, join
 from . import frames, host, models, shown, sockets
 

@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.domain import AGREED, Crossed, Harmony, cross, find_painted
-from ..cscs_core.select import ORDERS, choose, place
+from ..cscs_core.faces.select import ORDERS, choose, place
+from ..cscs_core.tasks.cross_domain import AGREED, Crossed, Harmony, cross, find_painted
 from ..cscs_core.types import FaceSet, Identity, join
 from . import frames, host, shown, sockets
 from . import identity as person

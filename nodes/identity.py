@@ -9,11 +9,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.files import BadInput
-from ..cscs_core.identity import Agreement, agreeing, known_by, photographed
-from ..cscs_core.morph import blend
-from ..cscs_core.select import ORDERS
+from ..cscs_core.faces.detectors.catalogue import BUNDLED
+from ..cscs_core.faces.identity import Agreement, agreeing, known_by, photographed
+from ..cscs_core.faces.select import ORDERS
+from ..cscs_core.io.files import BadInput
+from ..cscs_core.tasks.blend import blend
 from ..cscs_core.types import Identity
 from . import host, shown, sockets
 from . import models as networks

@@ -8,10 +8,11 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..cscs_core import identity_file as files
-from ..cscs_core import images, pipeline
-from ..cscs_core.example_people import EXAMPLES
-from ..cscs_core.files import BadInput
+from ..cscs_core import pipeline
+from ..cscs_core.faces import identity_file as files
+from ..cscs_core.io import images
+from ..cscs_core.io.files import BadInput
+from ..cscs_core.tasks.example_people import EXAMPLES
 from ..cscs_core.types import Identity
 from . import host, shown, sockets
 from . import models as networks

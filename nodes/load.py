@@ -8,9 +8,11 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..cscs_core import detectors, restorers, swappers
-from ..cscs_core.registry import MODELS
-from ..cscs_core.store import listing, named
+from ..cscs_core.faces.detectors import catalogue as detectors
+from ..cscs_core.faces.restorers import catalogue as restorers
+from ..cscs_core.faces.swappers import catalogue as swappers
+from ..cscs_core.hub.registry import MODELS
+from ..cscs_core.hub.store import listing, named
 from . import models, sockets
 
 _BUNDLED = ("lite", "warp")

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core.one_by_one import Outcome
+from ..cscs_core.surrogates.attempts import Outcome
 from ..cscs_core.types import Crops
 from . import host, shown, sockets
 

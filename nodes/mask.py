@@ -10,9 +10,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.face_mask import COMBINE, KINDS, masked, seen
-from ..cscs_core.face_mask import FaceMask as Options
-from ..cscs_core.swap import attention, suited
+from ..cscs_core.faces.mask import COMBINE, KINDS, masked, seen
+from ..cscs_core.faces.mask import FaceMask as Options
+from ..cscs_core.faces.swappers.base import attention, suited
 from ..cscs_core.types import Crops, Identity
 from . import host, shown, sockets
 from . import models as networks

@@ -16,12 +16,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..cscs_core import pipeline, restorers
-from ..cscs_core.detectors import BUNDLED, detectors
-from ..cscs_core.restore import Restorer
-from ..cscs_core.store import Store, default_store, everything
-from ..cscs_core.swap import Swapper
-from ..cscs_core.swappers import DEFAULT, available, load_swapper
+from ..cscs_core import pipeline
+from ..cscs_core.faces.detectors.catalogue import BUNDLED, detectors
+from ..cscs_core.faces.restorers import catalogue as restorers
+from ..cscs_core.faces.restorers.base import Restorer
+from ..cscs_core.faces.swappers.base import Swapper
+from ..cscs_core.faces.swappers.catalogue import DEFAULT, available, load_swapper
+from ..cscs_core.hub.store import Store, default_store, everything
 from . import host
 
 Role = Literal["detector", "swapper", "restorer"]

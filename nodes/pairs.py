@@ -13,10 +13,10 @@ import torch.nn.functional as nnf
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import images
-from ..cscs_core.pair_manifest import PROXY, Line
-from ..cscs_core.pair_worker import PhotographInMemory, Plan, Tools
-from ..cscs_core.pairs import make_pairs, summary
+from ..cscs_core.io import images
+from ..cscs_core.pairs.make import make_pairs, summary
+from ..cscs_core.pairs.manifest import PROXY, Line
+from ..cscs_core.pairs.worker import PhotographInMemory, Plan, Tools
 from . import host, models, shown, sockets
 
 _ROWS, _CELL = 12, 192  # of the sheet: photographs at most, and px

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import draw
+from ..cscs_core.faces import draw
 from ..cscs_core.types import FaceSet
 from . import host, shown, sockets
 from .frames import with_faces

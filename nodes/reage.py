@@ -6,9 +6,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.reage import SAME_PERSON, TAKES, ReAged, reage
-from ..cscs_core.select import ORDERS, place
-from ..cscs_core.swap import side_within
+from ..cscs_core.faces.select import ORDERS, place
+from ..cscs_core.faces.swappers.base import side_within
+from ..cscs_core.tasks.reage import SAME_PERSON, TAKES, ReAged, reage
 from . import host, shown, sockets
 from . import identity as person
 from . import models as networks

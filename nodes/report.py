@@ -10,10 +10,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import cards, pipeline
-from ..cscs_core.identity import known_by
-from ..cscs_core.measure import Measured, report, sentences
-from ..cscs_core.select import ORDERS, order
+from ..cscs_core import pipeline
+from ..cscs_core.faces import cards
+from ..cscs_core.faces.identity import known_by
+from ..cscs_core.faces.select import ORDERS, order
+from ..cscs_core.tasks.report import Measured, report, sentences
 from ..cscs_core.types import FaceSet, Identity
 from . import frames, host, shown, sockets
 from . import models as networks

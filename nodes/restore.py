@@ -6,9 +6,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.identity import encode
-from ..cscs_core.restore import Restoration, restore_faces
-from ..cscs_core.select import place
+from ..cscs_core.faces.identity import encode
+from ..cscs_core.faces.restorers.base import Restoration, restore_faces
+from ..cscs_core.faces.select import place
 from ..cscs_core.types import FaceSet
 from . import frames, host, models, shown, sockets
 

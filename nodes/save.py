@@ -10,8 +10,8 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import images
-from ..cscs_core.provenance import LABEL, labelled, synthetic
+from ..cscs_core.io import images
+from ..cscs_core.io.provenance import LABEL, labelled, synthetic
 from . import host
 
 FORMATS = ("png", "jpg", "webp")

@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.identity import known_by
-from ..cscs_core.select import GENDERS, ORDERS, choose, inside
+from ..cscs_core.faces.identity import known_by
+from ..cscs_core.faces.select import GENDERS, ORDERS, choose, inside
 from ..cscs_core.types import FaceSet, Identity
 from . import host, models, shown, sockets
 from .frames import with_faces

@@ -14,7 +14,7 @@ import torch.nn.functional as nnf
 from einops import rearrange
 from torch import Tensor
 
-from ..cscs_core import images
+from ..cscs_core.io import images
 from ..cscs_core.types import FaceSet
 from . import host
 

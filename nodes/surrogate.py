@@ -6,16 +6,16 @@ from comfy_api.latest import io
 from torch import Generator
 
 from ..cscs_core import pipeline
-from ..cscs_core.align import resize
-from ..cscs_core.example_people import GROWN, example_crops
-from ..cscs_core.identity import Encoder, embedded
-from ..cscs_core.one_by_one import Make, one_by_one
-from ..cscs_core.pair_recipe import Pool, telling
+from ..cscs_core.faces.align import resize
+from ..cscs_core.faces.identity import Encoder, embedded
+from ..cscs_core.faces.swappers.base import Swapper
 from ..cscs_core.pipeline import Models
-from ..cscs_core.source_surrogate import Chance, SourceOptions, source_surrogate
-from ..cscs_core.surrogate import Surrogate
-from ..cscs_core.swap import Swapper
-from ..cscs_core.target_surrogate import Judge, erased, from_donor, from_swapper, people_of
+from ..cscs_core.surrogates.attempts import Make, one_by_one
+from ..cscs_core.surrogates.base import Surrogate
+from ..cscs_core.surrogates.recipe import Pool, telling
+from ..cscs_core.surrogates.source import Chance, SourceOptions, source_surrogate
+from ..cscs_core.surrogates.target import Judge, erased, from_donor, from_swapper, people_of
+from ..cscs_core.tasks.example_people import GROWN, example_crops
 from ..cscs_core.types import Crops, Identity
 from . import host, made, models, sockets
 

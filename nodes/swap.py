@@ -5,14 +5,15 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import pipeline, restorers
-from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.face_mask import FaceMask
-from ..cscs_core.identity import known_by
-from ..cscs_core.restore import Restoration
-from ..cscs_core.select import GENDERS, ORDERS, place
-from ..cscs_core.swap import side_within
-from ..cscs_core.swappers import DEFAULT
+from ..cscs_core import pipeline
+from ..cscs_core.faces.detectors.catalogue import BUNDLED
+from ..cscs_core.faces.identity import known_by
+from ..cscs_core.faces.mask import FaceMask
+from ..cscs_core.faces.restorers import catalogue as restorers
+from ..cscs_core.faces.restorers.base import Restoration
+from ..cscs_core.faces.select import GENDERS, ORDERS, place
+from ..cscs_core.faces.swappers.base import side_within
+from ..cscs_core.faces.swappers.catalogue import DEFAULT
 from ..cscs_core.types import FaceSet, Identity, join
 from . import frames, host, shown, sockets
 from . import identity as person

@@ -6,8 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..cscs_core import pipeline
-from ..cscs_core.memory import at_once
-from ..cscs_core.swap import suited, swap
+from ..cscs_core.faces.swappers.base import suited, swap
+from ..cscs_core.ops.batching import at_once
 from ..cscs_core.types import Crops, Identity, join
 from . import host, shown, sockets
 from . import models as networks

@@ -6,9 +6,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core.identity import encode
-from ..cscs_core.select import place
-from ..cscs_core.track import track
+from ..cscs_core.faces.identity import encode
+from ..cscs_core.faces.select import place
+from ..cscs_core.faces.track import track
 from ..cscs_core.types import FaceSet
 from . import host, models, shown, sockets
 from .frames import with_faces

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from .. import mesh, weights
-from ..align import align, resize
-from ..face_shape import Shape, reshaped
+from ..faces.align import align, resize
+from ..hub import weights
+from ..ops import mesh
 from ..pipeline import Models
-from ..source_surrogate import source_surrogate
-from ..surrogate import Surrogate
-from ..target_surrogate import Judge, target_surrogate
+from ..surrogates.base import Surrogate
+from ..surrogates.face_shape import Shape, reshaped
+from ..surrogates.source import source_surrogate
+from ..surrogates.target import Judge, target_surrogate
 from ..train.people import People
 from ..types import Crops, FaceSet, join
 from .evidence_student import SIDE

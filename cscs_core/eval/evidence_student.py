@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from .. import geometry
 from ..models.small_generator import Told
-from ..train.student import Recogniser
+from ..ops import geometry
+from ..train.swap.student import Recogniser
 
 SIDE = 64  # px, of its pictures
 

@@ -1,7 +1,7 @@
 """The bundled restorer on test people, damaged in one way at a time: how near to the truth the faces are as damaged,
 sharpened, and restored.
 
-python -m cscs_core.eval.restorer --data ../shared/data --out runs/restorer/eval
+python -m cscs_core.eval.restorer --data $CSCS_DATA --out runs/restorer/eval
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Generator, Tensor
 
-from ..camera import jpeg
-from ..colour import gaussian_blur
-from ..lite_swapper import inner
-from ..restorers import BUNDLED, load_restorer_named
-from ..store import default_store
+from ..faces.restorers.catalogue import BUNDLED, load_restorer_named
+from ..faces.swappers.lite import inner
+from ..hub.store import default_store
+from ..ops.camera import jpeg
+from ..ops.colour import gaussian_blur
 from ..train.people import crops_of, load_people
 from ..train.refiner import Teachers
 from .judges import interval, load_judges

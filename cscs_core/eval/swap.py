@@ -1,6 +1,6 @@
 """Measures swappers on pairs of people kept from training, with judges that nothing was trained on.
 
-python -m cscs_core.eval.swap --data ../shared/data --out runs/eval --pairs 200 --swappers lite warp [--of photos]
+python -m cscs_core.eval.swap --data $CSCS_DATA --out runs/eval --pairs 200 --swappers lite warp [--of photos]
 
 Writes swap_OF.json and swap_OF.png: source, target, and the result of each swapper.
 """
@@ -18,15 +18,16 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import images, mesh
-from ..console import complain
-from ..files import BadInput, placed
-from ..measure import expression_error, pose_error
+from ..faces.select import order
+from ..faces.swappers.base import Swapper
+from ..faces.swappers.catalogue import DEFAULT, load_swapper
+from ..hub.store import default_store
+from ..io import images
+from ..io.console import complain
+from ..io.files import BadInput, placed
+from ..ops import mesh
 from ..pipeline import Choosing, Models, encoded, find, identity_from, load_models, swap_faces
-from ..select import order
-from ..store import default_store
-from ..swap import Swapper
-from ..swappers import DEFAULT, load_swapper
+from ..tasks.report import expression_error, pose_error
 from ..train.people import Split, load_people
 from .judges import Judges, interval, load_judges, retrieved
 

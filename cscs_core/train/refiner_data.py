@@ -1,6 +1,6 @@
 """Examples for the refiner: what `warp` makes of surrogates, whose right result is a picture, and of pairs of people.
 
-python -m cscs_core.train.refiner_data --data ../shared/data --out runs/refiner/examples --proxies 4000 --pairs 3000
+python -m cscs_core.train.refiner_data --data $CSCS_DATA --out runs/refiner/examples --proxies 4000 --pairs 3000
 
 Shards are numbered from --first, each is the work of its own seed, and those that are there are not made again. Several
 may run at once with numbers that do not meet.
@@ -17,17 +17,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from ..adapt import AdaptOptions, adapted
-from ..files import placed
-from ..identity import embedded
-from ..locate import locate
-from ..mesh import five
+from ..faces.identity import embedded
+from ..faces.landmarks import locate
+from ..faces.swappers.base import reach
+from ..faces.swappers.warp import WarpSwapper, nearest_pose
+from ..io.files import placed
+from ..ops.mesh import five
 from ..pipeline import Models, load_models
-from ..source_surrogate import source_surrogate
-from ..swap import reach
-from ..target_surrogate import Judge, TargetOptions, target_surrogate
+from ..surrogates.adapt import AdaptOptions, adapted
+from ..surrogates.source import source_surrogate
+from ..surrogates.target import Judge, TargetOptions, target_surrogate
 from ..types import Crops, Identity, join
-from ..warp_swapper import WarpSwapper, nearest_pose
 from .people import People, crops_of, load_people
 
 _SHARD = 32  # photographs worked on at once

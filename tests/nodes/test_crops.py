@@ -48,7 +48,7 @@ def run(pack: Any, host: Any) -> Any:
 @pytest.fixture
 def faces(pack: Any) -> Any:
     """Mean faces as (frame, x, y, distance of the eyes)."""
-    mesh, types = pack.module("cscs_core.mesh"), pack.module("cscs_core.types")
+    mesh, types = pack.module("cscs_core.ops.mesh"), pack.module("cscs_core.types")
 
     def some(*places: tuple[int, float, float, float]) -> Any:
         points = torch.stack([mesh.mean_face() * eyes + torch.tensor([x, y]) for _, x, y, eyes in places])
@@ -83,7 +83,7 @@ def test_every_face_is_cut_out_of_its_own_frame(run: Any, three: Any, pack: Any)
     image = picture()
     crops, images, masks = run("AlignFaces", image, three, "arcface_128", "256").result
     assert crops.frame.tolist() == [0, 1, 1]
-    expected = pack.module("cscs_core.align").align(image.movedim(-1, 1), three, "arcface_128", 256)
+    expected = pack.module("cscs_core.faces.align").align(image.movedim(-1, 1), three, "arcface_128", 256)
     torch.testing.assert_close(crops.pixels, expected.pixels)
     torch.testing.assert_close(crops.matrix, expected.matrix)
     assert torch.equal(images, crops.pixels.movedim(1, -1)) and images.shape == (3, 256, 256, 3)
@@ -174,7 +174,7 @@ def test_another_copy_of_the_packs_crops_are_taken(run: Any, crops: Any, pack: A
 
 
 def test_the_mask_of_each_crop_is_that_of_the_core(run: Any, crops: Any, pack: Any) -> None:
-    masks = pack.module("cscs_core.face_mask")
+    masks = pack.module("cscs_core.faces.mask")
     options = {"kind": "box", "grow": 0.05, "feather": 0.03, "keep_eyes": True, "keep_mouth": False}
     done, mask = run("FaceMask", crops, **options, combine="replace").result
     expected = masks.masked(crops, masks.FaceMask(**options, combine="replace"))
@@ -261,11 +261,11 @@ def test_lite_says_that_it_has_no_attention(run: Any, three: Any, identity: Any,
 def test_attention_is_that_of_the_swapper_for_each_crop(
     run: Any, crops: Any, identity: Any, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lite = type(pack.module("cscs_core.lite_swapper").load_lite())
+    lite = type(pack.module("cscs_core.faces.swappers.lite").load_lite())
     monkeypatch.setattr(lite, "attention", lambda self, crops, person: crops.pixels[:, :1], raising=False)
     choice = pack.module("nodes.models").Choice("swapper", "lite")
     done = run("FaceMask", crops, **{**WHOLE, "kind": "attention"}, identity=identity, swapper=choice).result[0]
-    masks = pack.module("cscs_core.face_mask")
+    masks = pack.module("cscs_core.faces.mask")
     expected = masks.masked(crops, masks.FaceMask("attention"), attention=crops.pixels[:, :1])
     torch.testing.assert_close(done.mask, expected.mask)
 
@@ -409,10 +409,10 @@ def test_the_options_of_face_swap_reach_the_core(pack: Any, core: Any, monkeypat
         feather=0.1,
         codeformer_weight=0.9,
     )
-    mask = pack.module("cscs_core.face_mask").FaceMask("whole", keep_mouth=True)
+    mask = pack.module("cscs_core.faces.mask").FaceMask("whole", keep_mouth=True)
     assert numbers == [[1, 1]]
     assert core.options["choosing"].gender == "female"
-    restoration = pack.module("cscs_core.restore").Restoration(restorer, 0.3, 0.9)
+    restoration = pack.module("cscs_core.faces.restorers.base").Restoration(restorer, 0.3, 0.9)
     assert core.options["finish"] == pipeline.Finish(mask, 0.1, 0.4, restoration)
 
 

@@ -102,7 +102,7 @@ def test_an_empty_batch_is_no_person(identify: Any) -> None:
 
 @pytest.mark.parametrize(("name", "look"), [("photo", None), ("painting", "find_painted")])
 def test_photos_wait_on_the_processor_until_it_is_their_turn(pack: Any, core: Any, name: str, look: str | None) -> None:
-    looks = {"look": getattr(pack.module("cscs_core.domain"), look)} if look else {}
+    looks = {"look": getattr(pack.module("cscs_core.tasks.cross_domain"), look)} if look else {}
     away = SimpleNamespace(device=torch.device("meta"))  # a device that every photo would be moved to
     pack.module("nodes.identity").read(pictures(2), away, name, **looks)
     assert [photo.device.type for photo in core.photos] == ["cpu", "cpu"]
@@ -167,7 +167,7 @@ def test_a_reference_identity_takes_the_place_of_reference_and_is_read_once_for_
     swap: Any, core: Any, pack: Any, identify: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, _ = identify(pictures())
-    known = pack.module("cscs_core.identity").known_by
+    known = pack.module("cscs_core.faces.identity").known_by
     asked: list[Any] = []
     monkeypatch.setattr(pack.module("nodes.swap"), "known_by", lambda *all: asked.append(all) or known(*all))
     core.photos.clear()

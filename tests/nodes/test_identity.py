@@ -29,7 +29,7 @@ def identify(pack: Any, core: Any) -> Any:
 @pytest.fixture
 def person(pack: Any) -> Callable[..., Any]:
     """Somebody whose references have these embeddings, crops of one grey with a face's points."""
-    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.mesh")
+    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.ops.mesh")
 
     def made(*rows: list[float], grey: float = 0.5) -> Any:
         count = len(rows)
@@ -336,11 +336,11 @@ def test_a_file_that_has_changed_is_read_again(pack: Any, save: Any, person: Any
 
 
 def test_without_files_the_first_example_person_is_loaded(pack: Any, core: Any, folder: Path) -> None:
-    load, images = pack.nodes["CSCS_LoadIdentity"], pack.module("cscs_core.images")
+    load, images = pack.nodes["CSCS_LoadIdentity"], pack.module("cscs_core.io.images")
     assert load.GET_SCHEMA().inputs[0].options == EXAMPLES
     assert load.validate_inputs(EXAMPLES[0]) is True and load.fingerprint_inputs(EXAMPLES[0]) != "gone"
     report = (out := load.execute("example person 2")).result[2]
-    expected = images.read(pack.module("cscs_core.example_people").EXAMPLES / "person_2.jpg")
+    expected = images.read(pack.module("cscs_core.tasks.example_people").EXAMPLES / "person_2.jpg")
     assert len(core.photos) == 1 and torch.equal(core.photos[0], expected)
     assert report == "example person 2: 1 face; measured by lite" and out.ui == {"cscs_badge": ["1 face"]}
 

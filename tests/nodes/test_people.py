@@ -241,7 +241,7 @@ def test_marks_are_drawn_on_their_images_shown_and_passed_on(preview: Any, crowd
 def test_what_is_drawn_follows_the_widgets(preview: Any, crowd: Any, pack: Any) -> None:
     image = torch.zeros(1, 64, 96, 3)
     faces = replace(crowd((0, 20, 30, 20), (0, 60, 30, 20)), track=torch.tensor([4, 2]))
-    colours = torch.tensor(pack.module("cscs_core.draw").COLOURS) / 255
+    colours = torch.tensor(pack.module("cscs_core.faces.draw").COLOURS) / 255
     by_face, by_person = preview(image, faces).result[0], preview(image, faces, numbers="tracks").result[0]
     assert torch.equal(by_face[0, 50, [30, 70]], colours[:2])
     assert torch.equal(by_person[0, 50, [30, 70]], colours[[4, 2]])

@@ -40,8 +40,8 @@ class Bench:
 
 @pytest.fixture
 def bench(pack: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.mesh")
-    pipeline, restorers = pack.module("cscs_core.pipeline"), pack.module("cscs_core.restorers")
+    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.ops.mesh")
+    pipeline, restorers = pack.module("cscs_core.pipeline"), pack.module("cscs_core.faces.restorers.catalogue")
     places = torch.tensor([[30.0, 30.0], [30.0, 30.0], [80.0, 40.0]])
     points = mesh.mean_face() * 12 + places[:, None]
     faces = types.FaceSet(
