@@ -29,7 +29,7 @@ from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
 from cscs_core.models import AEIConfig, AEINet, FusedAEINet
 from cscs_core.ops import geometry
-from cscs_core.pipeline import encoded, find, identity_from, load_models, swap_faces
+from cscs_core.pipeline import find, identity_from, load_models, prepare_source, swap_faces
 
 EXAMPLES = Path(images.__file__).parent / "examples"
 
@@ -149,7 +149,7 @@ def main() -> None:
     lines.append(
         (
             f"everything, {len(faces)} faces, 1280x720",
-            lambda: swap_faces(frame, encoded(person, lite, models), models),
+            lambda: swap_faces(frame, prepare_source(person, lite, models), models),
             None,
             "",
         )

@@ -20,9 +20,9 @@ from .commands import swap as cmd_swap
 from .commands import train as cmd_train
 from .commands.export import SIGNATURES
 from .commands.models import ready, run_fetch, run_models
-from .faces.detectors.catalogue import BUNDLED
+from .faces.detectors.catalogue import DEFAULT_DETECTOR
 from .faces.select import ORDERS
-from .faces.swappers.catalogue import DEFAULT, SWAPPERS
+from .faces.swappers.catalogue import DEFAULT_SWAPPER, SWAPPERS
 from .io.console import complain
 from .io.files import BadInput
 from .train.swap.presets import PRESETS
@@ -74,13 +74,16 @@ def parser() -> argparse.ArgumentParser:
     finding.add_argument("--order", choices=ORDERS, default="large-small", help="how faces are numbered in a picture")
     finding.add_argument("--detection", type=_share, default=0.5, metavar="0..1", help="score from which it is a face")
     finding.add_argument(
-        "--detector", default=BUNDLED, metavar="NAME", help="lite, scrfd_10g, scrfd_2.5g, or a pack such as buffalo_l"
+        "--detector",
+        default=DEFAULT_DETECTOR,
+        metavar="NAME",
+        help="lite, scrfd_10g, scrfd_2.5g, or a pack such as buffalo_l",
     )
     finding.add_argument("--json", type=Path, metavar="FILE", help="write a report")
 
     swapping = argparse.ArgumentParser(add_help=False)
-    swappers = f"{', '.join(SWAPPERS)}, or the folder of a run of `cscs train`; default: {DEFAULT}"
-    swapping.add_argument("--swapper", default=DEFAULT, metavar="NAME", help=swappers)
+    swappers = f"{', '.join(SWAPPERS)}, or the folder of a run of `cscs train`; default: {DEFAULT_SWAPPER}"
+    swapping.add_argument("--swapper", default=DEFAULT_SWAPPER, metavar="NAME", help=swappers)
 
     demo = commands.add_parser("demo", parents=[common, swapping], help="swap the bundled example people")
     demo.add_argument("--out", type=Path, default=Path("out/demo.png"), help="the grid: source | target | result")

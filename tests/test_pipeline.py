@@ -11,12 +11,21 @@ from torch import Tensor
 from cscs_core import pipeline
 from cscs_core.faces.detectors.lite import LiteDetector
 from cscs_core.faces.identity import LiteEncoder
-from cscs_core.faces.mask import FaceMask
+from cscs_core.faces.mask import MaskOptions
 from cscs_core.faces.restorers.base import Restoration
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.models import FaceDetector, FaceMesh, IdentityEncoder
 from cscs_core.ops import mesh
-from cscs_core.pipeline import Choosing, Finish, Models, NoFace, Source, encoded, identity_from, swap_faces
+from cscs_core.pipeline import (
+    FaceFilter,
+    Models,
+    NoFace,
+    PostProcess,
+    PreparedSource,
+    identity_from,
+    prepare_source,
+    swap_faces,
+)
 from cscs_core.types import FaceSet
 
 SIDE = 64  # px, of a stand-in face
@@ -52,8 +61,8 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Models:
 
 
 @pytest.fixture
-def person(models: Models) -> Source:
-    return encoded(identity_from([picture((0, 0), seed=1)], models), WarpSwapper(), models)
+def person(models: Models) -> PreparedSource:
+    return prepare_source(identity_from([picture((0, 0), seed=1)], models), WarpSwapper(), models)
 
 
 def touched(before: Tensor, after: Tensor) -> set[tuple[int, int]]:
@@ -62,7 +71,7 @@ def touched(before: Tensor, after: Tensor) -> set[tuple[int, int]]:
     return {(row, column) for row, column in differs.nonzero().tolist()}
 
 
-def test_every_face_changes_and_nothing_else(models: Models, person: Source):
+def test_every_face_changes_and_nothing_else(models: Models, person: PreparedSource):
     image = picture((0, 1), (1, 2))
     done = swap_faces(image, person, models, size=256)
     assert touched(image, done.images) == {(0, 1), (1, 2)} and len(done.faces) == 2 and done.skipped == []
@@ -70,25 +79,25 @@ def test_every_face_changes_and_nothing_else(models: Models, person: Source):
     assert done.similarity_to_source.shape == done.similarity_to_target.shape == (2,)
 
 
-def test_the_input_is_not_modified(models: Models, person: Source):
+def test_the_input_is_not_modified(models: Models, person: PreparedSource):
     image = picture((0, 1))
     kept = image.clone()
     swap_faces(image, person, models, size=256)
     assert torch.equal(image, kept)
 
 
-def test_a_picture_without_a_face_comes_back_bit_for_bit(models: Models, person: Source):
+def test_a_picture_without_a_face_comes_back_bit_for_bit(models: Models, person: PreparedSource):
     image = picture()
     done = swap_faces(image, person, models, size=256)
     assert torch.equal(done.images, image) and done.skipped == ["no face found"] and not done.mask.any()
 
 
-def test_a_batch_of_nothing_is_nothing(models: Models, person: Source):
+def test_a_batch_of_nothing_is_nothing(models: Models, person: PreparedSource):
     done = swap_faces(torch.zeros(0, 3, 10, 20), person, models, size=256)
     assert done.images.shape == (0, 3, 10, 20) and done.mask.shape == (0, 1, 10, 20) and len(done.faces) == 0
 
 
-def test_a_batch_is_its_pictures_one_by_one(models: Models, person: Source):
+def test_a_batch_is_its_pictures_one_by_one(models: Models, person: PreparedSource):
     frames = [picture((0, 0)), picture(), picture((0, 1), (1, 0), seed=2)]
     whole = swap_faces(torch.cat(frames), person, models, size=256)
     alone = [swap_faces(frame, person, models, size=256) for frame in frames]
@@ -96,13 +105,13 @@ def test_a_batch_is_its_pictures_one_by_one(models: Models, person: Source):
     assert whole.faces.frame.tolist() == [0, 2, 2] and whole.skipped == ["picture 1: no face found"]
 
 
-def test_a_black_limit_changes_nothing_bit_for_bit(models: Models, person: Source):
+def test_a_black_limit_changes_nothing_bit_for_bit(models: Models, person: PreparedSource):
     image = picture((0, 1))
     done = swap_faces(image, person, models, size=256, limit=torch.zeros(1, 1, 128, 192))
     assert torch.equal(done.images, image)
 
 
-def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Source):
+def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: PreparedSource):
     image = picture((0, 1))
     done = swap_faces(image, person, models, size=256, strength=0.0)
     assert torch.equal(done.images, image) and not done.mask.any()
@@ -115,40 +124,40 @@ def test_strength_zero_changes_nothing_bit_for_bit(models: Models, person: Sourc
     [([0], {(0, 0)}), ([-1], {(1, 2)}), ([1, 0], {(0, 0), (0, 1)}), ([], set()), ([0, 0], {(0, 0)})],
 )
 def test_numbers_count_in_the_order_given(
-    models: Models, person: Source, indices: list[int], tiles: set[tuple[int, int]]
+    models: Models, person: PreparedSource, indices: list[int], tiles: set[tuple[int, int]]
 ):
     image = picture((1, 2), (0, 1), (0, 0))
-    done = swap_faces(image, person, models, size=256, choosing=Choosing("left-right", indices))
+    done = swap_faces(image, person, models, size=256, face_filter=FaceFilter("left-right", indices))
     assert touched(image, done.images) == tiles
     assert len(done.skipped) == 3 - len(tiles) and all("is not asked for" in reason for reason in done.skipped)
 
 
-def test_a_number_that_is_not_there_is_said(models: Models, person: Source):
-    done = swap_faces(picture((0, 0)), person, models, size=256, choosing=Choosing(indices=[0, 3]))
+def test_a_number_that_is_not_there_is_said(models: Models, person: PreparedSource):
+    done = swap_faces(picture((0, 0)), person, models, size=256, face_filter=FaceFilter(indices=[0, 3]))
     assert len(done.faces) == 1 and done.skipped == ["there is no face 3: 1 found, counted from 0"]
 
 
-def test_numbers_count_the_faces_that_a_reference_keeps(models: Models, person: Source):
+def test_numbers_count_the_faces_that_a_reference_keeps(models: Models, person: PreparedSource):
     image = picture((0, 0), (1, 1))
     image[..., 64:, 64:128] = image[..., 64:, 64:128].flip(1) * torch.tensor([1.0, 0.2, 0.6]).view(3, 1, 1) + 0.3
     known = identity_from([picture((0, 0))], models)
     for number, tiles in ((0, {(0, 0)}), (1, set())):
-        choosing = Choosing("right-left", [number], known, 0.99999)
-        done = swap_faces(image, person, models, size=256, choosing=choosing)
+        face_filter = FaceFilter("right-left", [number], known, 0.99999)
+        done = swap_faces(image, person, models, size=256, face_filter=face_filter)
         assert touched(image, done.images) == tiles
     assert done.skipped[-1] == "there is no face 1: 1 left of 2, counted from 0"
 
 
-def test_a_reference_keeps_only_its_person(models: Models, person: Source):
+def test_a_reference_keeps_only_its_person(models: Models, person: PreparedSource):
     image = picture((0, 0), (1, 1))
     image[..., 64:, 64:128] = image[..., 64:, 64:128].flip(1) * torch.tensor([1.0, 0.2, 0.6]).view(3, 1, 1) + 0.3
     known = identity_from([picture((0, 0))], models)
-    done = swap_faces(image, person, models, size=256, choosing=Choosing(reference=known, threshold=0.99999))
+    done = swap_faces(image, person, models, size=256, face_filter=FaceFilter(reference=known, threshold=0.99999))
     assert touched(image, done.images) == {(0, 0)}
     assert len(done.skipped) == 1 and "to the reference is below" in done.skipped[0]
 
 
-def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: Source):
+def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: PreparedSource):
     image = picture((0, 1))
     image[0, :, 20:30, 90:100] = float("nan")
     assert swap_faces(image, person, models, size=256).images.isfinite().all()
@@ -198,18 +207,18 @@ def test_photos_count_by_their_weights(models: Models):
             identity_from(photos, models, weights=weights)
 
 
-def test_a_size_that_the_swapper_does_not_take_is_said(models: Models, person: Source):
+def test_a_size_that_the_swapper_does_not_take_is_said(models: Models, person: PreparedSource):
     with pytest.raises(ValueError, match="not at 100"):
         swap_faces(picture(), person, models, size=100)
 
 
-def test_results_come_back_to_the_device_of_the_pictures(models: Models, person: Source):
+def test_results_come_back_to_the_device_of_the_pictures(models: Models, person: PreparedSource):
     if not torch.cuda.is_available():
         pytest.skip("needs a second device")
     there = replace(models, landmarks=models.landmarks.cuda())
     for network in there.networks:
         network.cuda()
-    person = encoded(person.identity, person.swapper, there)
+    person = prepare_source(person.identity, person.swapper, there)
     done = swap_faces(picture((0, 1)), person, there, size=256)
     assert done.images.device.type == done.faces.box.device.type == "cpu"
 
@@ -220,7 +229,7 @@ def test_nan_in_a_source_photo_does_not_spoil_the_swap(models: Models):
     assert identity_from([photo], models).crops.pixels.isfinite().all()
 
 
-def test_infinite_pixels_become_white_and_black(models: Models, person: Source):
+def test_infinite_pixels_become_white_and_black(models: Models, person: PreparedSource):
     image = picture()
     image[0, 0, 5, 5], image[0, 0, 6, 6] = float("inf"), float("-inf")
     done = swap_faces(image, person, models).images
@@ -232,7 +241,7 @@ def test_nobody_is_on_no_photos(models: Models):
         identity_from([], models)
 
 
-def test_whole_numbers_are_no_picture(models: Models, person: Source):
+def test_whole_numbers_are_no_picture(models: Models, person: PreparedSource):
     with pytest.raises(ValueError, match="floating-point"):
         swap_faces((picture((0, 1)) * 255).byte(), person, models, size=256)
 
@@ -250,27 +259,37 @@ class Brighten:
         return torch.ones_like(pixels)
 
 
-def test_swapped_faces_are_restored_on_the_same_crop(models: Models, person: Source):
+def test_swapped_faces_are_restored_on_the_same_crop(models: Models, person: PreparedSource):
     image, restorer = picture((0, 1)), Brighten("ffhq_512")
-    done = swap_faces(image, person, models, size=256, finish=Finish(restoration=Restoration(restorer, blend=1.0)))
+    done = swap_faces(
+        image, person, models, size=256, post_process=PostProcess(restoration=Restoration(restorer, blend=1.0))
+    )
     assert restorer.seen[0].shape == (1, 3, 256, 256) and done.mask.max() == 1
     torch.testing.assert_close(done.images, torch.lerp(image, torch.ones(()), done.mask))
 
 
-def test_a_restorer_of_another_alignment_gets_crops_of_its_own(models: Models, person: Source):
+def test_a_restorer_of_another_alignment_gets_crops_of_its_own(models: Models, person: PreparedSource):
     image, restorer = picture((0, 1)), Brighten("arcface_112_v2")
     plain = swap_faces(image, person, models, size=256)
-    done = swap_faces(image, person, models, size=256, finish=Finish(restoration=Restoration(restorer, blend=1.0)))
+    done = swap_faces(
+        image, person, models, size=256, post_process=PostProcess(restoration=Restoration(restorer, blend=1.0))
+    )
     assert torch.equal(done.mask, plain.mask)
     inside, outside = (part.expand_as(image) for part in (plain.mask > 0.99, plain.mask == 0))
     assert done.images[inside].mean() > 0.98
     assert ((done.images - image)[outside].abs() > 0).float().mean() < 0.01  # the second cut blends at the rim
 
 
-def test_what_is_kept_of_a_face_is_kept_bit_for_bit(models: Models, person: Source):
+def test_what_is_kept_of_a_face_is_kept_bit_for_bit(models: Models, person: PreparedSource):
     image = picture((0, 1), (1, 2))
     plain, kept = (
-        swap_faces(image, person, models, size=256, finish=Finish(FaceMask("whole", keep_eyes=keep, keep_mouth=keep)))
+        swap_faces(
+            image,
+            person,
+            models,
+            size=256,
+            post_process=PostProcess(MaskOptions("whole", keep_eyes=keep, keep_mouth=keep)),
+        )
         for keep in (False, True)
     )
     assert torch.equal(plain.images, swap_faces(image, person, models, size=256).images)
@@ -280,33 +299,33 @@ def test_what_is_kept_of_a_face_is_kept_bit_for_bit(models: Models, person: Sour
     assert len(kept.faces) == 2
 
 
-def test_a_softer_edge_and_other_colours_stay_within_the_face(models: Models, person: Source):
+def test_a_softer_edge_and_other_colours_stay_within_the_face(models: Models, person: PreparedSource):
     image = picture((0, 1))
     plain = swap_faces(image, person, models, size=256)
-    soft = swap_faces(image, person, models, size=256, finish=Finish(feather=0.1))
+    soft = swap_faces(image, person, models, size=256, post_process=PostProcess(feather=0.1))
     assert (soft.mask <= plain.mask + 1e-6).all() and soft.mask.sum() < 0.85 * plain.mask.sum()
-    matched = swap_faces(image, person, models, size=256, finish=Finish(colour_match=1.0))
+    matched = swap_faces(image, person, models, size=256, post_process=PostProcess(colour_match=1.0))
     assert torch.equal(matched.mask, plain.mask) and touched(plain.images, matched.images) == {(0, 1)}
 
 
-def test_numbers_count_the_faces_that_look_so(models: Models, person: Source, monkeypatch: pytest.MonkeyPatch):
+def test_numbers_count_the_faces_that_look_so(models: Models, person: PreparedSource, monkeypatch: pytest.MonkeyPatch):
     def told(*args: object, **options: object) -> FaceSet:
         faces = bright_squares(*args, **options)  # pyright: ignore[reportArgumentType]
         return replace(faces, gender=torch.arange(len(faces)) % 2)
 
     monkeypatch.setattr(pipeline, "detect", told)
     image = picture((0, 0), (0, 1), (1, 2))  # female, male, female from left to right
-    done = swap_faces(image, person, models, size=256, choosing=Choosing("left-right", [1], gender="female"))
+    done = swap_faces(image, person, models, size=256, face_filter=FaceFilter("left-right", [1], gender="female"))
     assert touched(image, done.images) == {(1, 2)}
     assert len(done.candidates) == 2 and len(done.faces) == 1
     assert any("looks male, not female" in reason for reason in done.skipped)
 
 
-def test_a_crowd_in_one_picture_can_be_stopped_between_its_faces(models: Models, person: Source):
+def test_a_crowd_in_one_picture_can_be_stopped_between_its_faces(models: Models, person: PreparedSource):
     asked = []
-    done = swap_faces(picture((0, 1)), person, models, size=256, pause=lambda: asked.append(1))
+    done = swap_faces(picture((0, 1)), person, models, size=256, check_cancel=lambda: asked.append(1))
     alone = len(asked)
     twice = torch.cat([picture((0, 1)), picture((0, 1))], -1)
-    both = swap_faces(twice, person, models, size=256, pause=lambda: asked.append(1))
+    both = swap_faces(twice, person, models, size=256, check_cancel=lambda: asked.append(1))
     assert len(both.faces) == 2 * len(done.faces) == 2
     assert len(asked) - alone >= 2 * alone > 4

@@ -14,7 +14,7 @@ from ..hub.store import default_store
 from ..io import images, provenance
 from ..io.console import say, tracked
 from ..io.files import check_writable
-from ..pipeline import Models, encoded, identity_from, load_models, swap_faces
+from ..pipeline import Models, identity_from, load_models, prepare_source, swap_faces
 from ..tasks.example_people import EXAMPLES
 from .common import select_device
 
@@ -52,7 +52,7 @@ def _row(
     """Three pictures (3, H, W) with their captions."""
     person = identity_from([people[source]], models)
     before = float(identity_from([people[target]], models).mean @ person.mean)
-    done = swap_faces(people[target], encoded(person, swapper, models), models)
+    done = swap_faces(people[target], prepare_source(person, swapper, models), models)
     after = float(done.similarity_to_source[0])
     say(f"{source} -> {target}: similarity to the source {before:.2f} before, {after:.2f} after")
     return [

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..hub.convert import convert
 from ..hub.download import Progress, fetch
 from ..hub.registry import GROUPS, MODELS, ModelSpec
-from ..hub.store import Store, accept, accepted, default_store, find, take
+from ..hub.store import Store, accept, accepted, default_store, find, import_file
 from ..hub.weights import read
 from ..io.console import say, tracked
 from ..io.files import BadInput, check_writable, placed
@@ -64,7 +64,7 @@ def run_fetch(options: argparse.Namespace, after: After | None = None) -> int:
         path = found[spec.name]
         if path is None:
             with _bar(spec.file) as progress:
-                path = take(store, spec, options.folder) if options.folder else fetch(store, spec, progress)
+                path = import_file(store, spec, options.folder) if options.folder else fetch(store, spec, progress)
         say(f"{spec.name}: {path}")
         if after is not None:
             after(spec, path)

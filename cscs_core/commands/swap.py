@@ -8,14 +8,24 @@ from pathlib import Path
 
 from ..faces.align import QUAD
 from ..faces.restorers.base import Restoration
-from ..faces.restorers.catalogue import load_restorer_named
+from ..faces.restorers.catalogue import load_restorer
 from ..faces.swappers.catalogue import load_swapper, public
 from ..faces.swappers.cscs import CSCSSwapper
 from ..hub.store import default_store
 from ..io import images, provenance
 from ..io.console import complain, say, tracked
 from ..io.files import BadInput, check_writable, placed
-from ..pipeline import Choosing, Finish, Models, NoFace, Source, encoded, identity_from, load_models, swap_faces
+from ..pipeline import (
+    FaceFilter,
+    Models,
+    NoFace,
+    PostProcess,
+    PreparedSource,
+    identity_from,
+    load_models,
+    prepare_source,
+    swap_faces,
+)
 from ..types import Identity
 from .common import check_apart, check_report, faces_text, finish_report, outputs, rounded, select_device
 
@@ -45,18 +55,18 @@ def run(options: argparse.Namespace) -> int:
         swapper = replace(swapper, encoder_weight=encoder, adapter_weight=adapter, template=template)
     if options.size not in (None, *swapper.sizes):
         raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, swapper.sizes))} px")
-    finish = Finish()
+    post_process = PostProcess()
     if options.restore:
-        restorer = load_restorer_named(options.restore, default_store(), device)
-        finish = Finish(restoration=Restoration(restorer, options.restore_blend, options.restore_weight))
+        restorer = load_restorer(options.restore, default_store(), device)
+        post_process = PostProcess(restoration=Restoration(restorer, options.restore_blend, options.restore_weight))
     models = load_models(device, options.detector)
-    source = encoded(_identity(sources, models, "source", options.detection, options.weights), swapper, models)
+    source = prepare_source(_identity(sources, models, "source", options.detection, options.weights), swapper, models)
     reference = _identity(references, models, "reference", options.detection) if references else None
-    choosing = Choosing(options.order, options.face, reference, options.threshold, detection=options.detection)
+    face_filter = FaceFilter(options.order, options.face, reference, options.threshold, detection=options.detection)
     entries, faces = [], []
     for target, output in tracked(list(zip(targets, written, strict=True)), "swap"):
         try:
-            entry, swapped = _swap(target, output, source, models, choosing, finish, options)
+            entry, swapped = _swap(target, output, source, models, face_filter, post_process, options)
         except images.ImageError as error:
             complain(str(error))
             continue
@@ -69,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
 def _swap(
     target: Path,
     output: Path,
-    source: Source,
+    source: PreparedSource,
     models: Models,
-    choosing: Choosing,
-    finish: Finish,
+    face_filter: FaceFilter,
+    post_process: PostProcess,
     options: argparse.Namespace,
 ) -> tuple[dict, list[dict]]:
     """One target to one output: what the report says of the picture, and of each face that was swapped."""
@@ -82,9 +92,9 @@ def _swap(
         source,
         models,
         size=options.size,
-        choosing=choosing,
+        face_filter=face_filter,
         strength=options.strength,
-        finish=finish,
+        post_process=post_process,
     )
     notes = list(done.skipped)
     if len(done.faces):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Trains, or with --dry-run says what that would take and writes nothing."""
     preset = _preset(options)
-    run: Path = options.out or Path("runs") / preset.name
+    run: Path = options.out or Path("runs") / options.preset
     check_writable(run / "config.json")
     accelerator = _accelerator(options.precision, options.device)
     try:

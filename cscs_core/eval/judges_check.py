@@ -18,7 +18,7 @@ import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
 from ..ops import colour, head_pose, mesh
-from ..surrogates.source_change import Change, changed
+from ..surrogates.source_change import Change, apply_change
 from ..tasks.report import expression_error, pose_error
 from ..train.people import load_people
 from ..types import Crops
@@ -61,7 +61,7 @@ def turns(crops: Crops, judges: Judges) -> dict[str, float]:
     read = {"people": float(len(crops))}
     for yaw, pitch in _TURNS:
         one = torch.ones(len(crops))
-        turned = changed(crops, replace(Change.none(len(crops)), yaw=yaw * one, pitch=pitch * one), crops)
+        turned = apply_change(crops, replace(Change.none(len(crops)), yaw=yaw * one, pitch=pitch * one), crops)
         after = judges.points(turned.pixels, mesh.box(turned.mesh))
         read[f"yaw {yaw} pitch {pitch}"] = float(pose_error(after, before).mean())
     return read

@@ -16,8 +16,8 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Generator, Tensor
 
-from ..faces.restorers.catalogue import BUNDLED, load_restorer_named
-from ..faces.swappers.lite import inner
+from ..faces.restorers.catalogue import DEFAULT_RESTORER, load_restorer
+from ..faces.swappers.lite import refiner_window
 from ..hub.store import default_store
 from ..ops.camera import jpeg
 from ..ops.colour import gaussian_blur
@@ -84,7 +84,7 @@ def main() -> None:
     people = load_people(arguments.data, arguments.split, _FOLDERS)
     chosen = torch.linspace(0, len(people) - 1, min(_MOST, len(people))).long()
     crops = crops_of(people)[chosen]
-    restorer = load_restorer_named(BUNDLED, default_store())
+    restorer = load_restorer(DEFAULT_RESTORER, default_store())
     report: dict[str, dict[str, dict[str, str]]] = {}
     rows = []
     for way, damage in WAYS.items():
@@ -98,7 +98,7 @@ def main() -> None:
                 measures = (
                     -10 * (pictures - truth).square().mean((1, 2, 3)).clamp_min(1e-6).log10(),
                     similarity(pictures, truth),
-                    teachers.apart(inner(pictures), inner(truth)),
+                    teachers.apart(refiner_window(pictures), refiner_window(truth)),
                     (judges.identity(pictures, mesh) * own).sum(-1),
                 )
                 found.setdefault(name, []).append(torch.stack(measures, -1))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from ..ops.batching import Pause, at_once, go_on, in_parts
+from ..ops.batching import CancelCheck, map_in_chunks, max_batch, never_cancel
 from ..ops.geometry import compose, ffhq_quad, similarity, transform, warp
 from ..ops.geometry import template as template_points
 from ..ops.mesh import IBUG68
@@ -17,7 +17,13 @@ from ..types import Crops, FaceSet
 QUAD = "ffhq_quad"  # the alignment by 68 points, a template beside those of five
 
 
-def align(images: Tensor, faces: FaceSet, template: str = "ffhq_512", size: int = 256, pause: Pause = go_on) -> Crops:
+def align(
+    images: Tensor,
+    faces: FaceSet,
+    template: str = "ffhq_512",
+    size: int = 256,
+    check_cancel: CancelCheck = never_cancel,
+) -> Crops:
     """One antialiased warp: the points of every face go to the template, (B, 3, H, W) -> Crops of side `size`.
 
     What lies outside the picture repeats its border; the mask is 1 everywhere. `template` is one of
@@ -30,7 +36,7 @@ def align(images: Tensor, faces: FaceSet, template: str = "ffhq_512", size: int 
 
     none = images.new_zeros(0, images.shape[1], size, size, dtype=torch.float32)
     rows = torch.arange(len(faces), device=images.device)
-    pixels = torch.cat([none, *in_parts(cut, rows, at_once(images.device), pause)])
+    pixels = torch.cat([none, *map_in_chunks(cut, rows, max_batch(images.device), check_cancel)])
     return Crops(
         pixels=pixels,
         mask=pixels.new_ones(len(faces), 1, size, size),
@@ -47,7 +53,7 @@ def realign(crops: Crops, template: str, size: int) -> Tensor:
     return warp(crops.pixels, _matrix(crops.landmarks, crops.mesh, template, size), size)
 
 
-def lies(crops: Crops, template: str) -> bool:
+def is_aligned_to(crops: Crops, template: str) -> bool:
     """Whether crops were cut out in this template: laying them on it once more would not move them, by as much as a
     hundredth of their side."""
     corners = crops.matrix.new_tensor([[0, 0], [1, 0], [0, 1]]).expand(len(crops), 3, 2) * crops.size

@@ -32,10 +32,10 @@ def flipped(crops: Crops, which: Tensor | None = None) -> Crops:
         mesh.flipped(crops.mesh, crops.size),
         crops.frame,
     )
-    return other if which is None else where(which, other, crops)
+    return other if which is None else select_rows(which, other, crops)
 
 
-def where(which: Tensor, a: Crops, b: Crops) -> Crops:
+def select_rows(which: Tensor, a: Crops, b: Crops) -> Crops:
     """Rows of a where chosen (F,) bool, of b elsewhere."""
     index = torch.arange(len(which), device=which.device) + len(which) * ~which
     return join([a, b])[index]
@@ -47,7 +47,7 @@ def displacement(source: Tensor, target: Tensor, size: int) -> Tensor:
     Piecewise affine inside the face; outside as smooth as a thin plate, and nothing at the crop's border.
     """
     shift = source - target
-    inner, inside = mesh_warp.interpolate(shift, target, head_pose.near_last().to(target.device), size)
+    inner, inside = mesh_warp.interpolate(shift, target, head_pose.triangles_far_to_near().to(target.device), size)
     oval = list(mesh.OVAL)
     anchors = _anchors(size).to(target).expand(len(target), -1, -1)
     still = torch.zeros_like(anchors)
@@ -61,24 +61,24 @@ def displacement(source: Tensor, target: Tensor, size: int) -> Tensor:
     plate = nnf.interpolate(plate, (size, size), mode="bicubic") if len(target) else inner
     # Where a face folds over itself the field jumps; a pixel's blur makes a line of that, and no stairs.
     whole = colour.gaussian_blur(inner.where(inside, plate), _SMOOTH * size)
-    return (whole * rim(size, target.device)).movedim(1, -1)
+    return (whole * border_fade(size, target.device)).movedim(1, -1)
 
 
-def in_plane(points: Tensor) -> Tensor:
+def plane_to_face(points: Tensor) -> Tensor:
     """What lengths in the mean face's plane become on each face, foreshortened as it is, (F, 468, 2) -> (F, 2, 2)."""
     mean = mesh.mean_face().to(points)
     centred = mean - mean.mean(0)
     return (points - points.mean(1, keepdim=True)).mT @ centred @ torch.linalg.inv(centred.T @ centred)
 
 
-def followed(moves: Tensor, control: Sequence[int]) -> Tensor:
+def interpolate_moves(moves: Tensor, control: Sequence[int]) -> Tensor:
     """All points' moves where those of some are given, (F, 468, 2) -> same: the others follow as a thin plate."""
     mean = mesh.mean_face().to(moves)
     places = mean[list(control)].expand(len(moves), -1, -1)
     return mesh_warp.thin_plate(places, moves[:, list(control)])(mean.expand(len(moves), -1, -1))
 
 
-def ring(points: Tensor, reach: Tensor, seeds: Sequence[int], size: int) -> Tensor:
+def wavy_outline(points: Tensor, reach: Tensor, seeds: Sequence[int], size: int) -> Tensor:
     """The inside of faces' outlines, grown about their middles by a factor 1 + reach (F,), with an edge that waves as
     the seeds say, (F, 468, 2) -> (F, 1, S, S) 0..1."""
     outline = points[:, list(mesh.OVAL)]
@@ -93,7 +93,7 @@ def ring(points: Tensor, reach: Tensor, seeds: Sequence[int], size: int) -> Tens
     return mask.polygon(middle + (outline - middle) * factor[..., None], size)
 
 
-def rim(size: int, device: torch.device | str = "cpu") -> Tensor:
+def border_fade(size: int, device: torch.device | str = "cpu") -> Tensor:
     """0 at the border of a crop and 1 a little inside, (S, S)."""
     line = torch.arange(size, device=device)
     line = (torch.minimum(line, size - 1 - line) / (_RIM * size)).clamp(0, 1)
@@ -109,27 +109,27 @@ def _anchors(size: int) -> Tensor:
     return torch.cat([torch.stack(side, -1) for side in sides])[None]
 
 
-def read(pixels: Tensor, shift: Tensor) -> Tensor:
+def resample(pixels: Tensor, shift: Tensor) -> Tensor:
     """Pictures read so far from each pixel, (F, C, S, S), (F, S, S, 2); one that is read in place stays bit by bit."""
     height, width = shift.shape[1:3]
     out = sample(pixels, pixel_grid(height, width, shift.device) + shift)
     return out.where(shift.flatten(1).any(-1)[:, None, None, None], pixels)
 
 
-def moved(crops: Crops, pixels: Tensor, points: Tensor) -> Crops:
+def with_mesh(crops: Crops, pixels: Tensor, points: Tensor) -> Crops:
     """The crops with other pixels and the mesh moved; the five points move along."""
     return replace(
         crops, pixels=pixels, mesh=points, landmarks=crops.landmarks + mesh.five(points) - mesh.five(crops.mesh)
     )
 
 
-def lay(crops: Crops, points: Tensor) -> Crops:
+def bend_to_mesh(crops: Crops, points: Tensor) -> Crops:
     """The crops with their faces bent to other mesh points (F, 468, 2), the surroundings following smoothly."""
-    return moved(crops, read(crops.pixels, displacement(crops.mesh, points, crops.size)), points)
+    return with_mesh(crops, resample(crops.pixels, displacement(crops.mesh, points, crops.size)), points)
 
 
 def face_plane(points: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Where in the mean face each pixel lies: |x| and y, and inside or not, (F, 1, S, S) each."""
     values = mesh.mean_face().to(points).expand(len(points), -1, -1)
-    spread, inside = mesh_warp.interpolate(values, points, head_pose.near_last().to(points.device), size)
+    spread, inside = mesh_warp.interpolate(values, points, head_pose.triangles_far_to_near().to(points.device), size)
     return spread[:, :1].abs(), spread[:, 1:], inside.to(points)

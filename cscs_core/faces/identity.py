@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..io.files import BadInput
 from ..models import IdentityEncoder
-from ..ops.batching import in_parts
+from ..ops.batching import map_in_chunks
 from ..types import Crops, FaceSet, Identity
 from .align import align, realign
 
@@ -75,7 +75,7 @@ def encode(images: Tensor, faces: FaceSet, encoder: Encoder) -> Tensor:
     def see(part: FaceSet) -> Tensor:
         return encoder(torch.nan_to_num(align(images, part, encoder.template, encoder.size).pixels))
 
-    return torch.cat(in_parts(see, faces, _CHUNK))
+    return torch.cat(map_in_chunks(see, faces, _CHUNK))
 
 
 def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) -> Identity:
@@ -87,18 +87,18 @@ def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) 
     return Identity(align(images, faces, "ffhq_512", size), embedding, weight, encoder.name)
 
 
-def known_by(identity: Identity, encoder: Encoder) -> Identity:
+def embedded_by(identity: Identity, encoder: Encoder) -> Identity:
     """The person with embeddings of this encoder, made of the reference crops if another one had made them.
 
     Raises BadInput if they are needed and not there.
     """
     if identity.encoder == encoder.name:
         return identity
-    crops = photographed(identity).crops
-    return replace(identity, embedding=embedded(crops, encoder), encoder=encoder.name)
+    crops = require_photos(identity).crops
+    return replace(identity, embedding=embed_crops(crops, encoder), encoder=encoder.name)
 
 
-def photographed(identity: Identity) -> Identity:
+def require_photos(identity: Identity) -> Identity:
     """The same person; raises BadInput if only the embedding is known, as in a face model of ReActor."""
     if not len(identity.crops):
         raise BadInput(
@@ -108,7 +108,7 @@ def photographed(identity: Identity) -> Identity:
     return identity
 
 
-def embedded(crops: Crops, encoder: Encoder) -> Tensor:
+def embed_crops(crops: Crops, encoder: Encoder) -> Tensor:
     """Unit embeddings of faces cut out already, (F, E)."""
     return encoder(realign(crops, encoder.template, encoder.size))
 
@@ -123,7 +123,7 @@ class Agreement:
     said: list[str]  # what was left out, or could not be, a sentence each
 
 
-def agreeing(identity: Identity, threshold: float) -> Agreement:
+def drop_outliers(identity: Identity, threshold: float) -> Agreement:
     """The person without the references that show somebody else: whose cosine to the others is below the threshold,
     the least alike first, each time seen against those still there.
 
@@ -145,7 +145,7 @@ def agreeing(identity: Identity, threshold: float) -> Agreement:
         f"photo {row} is left out: its similarity to the others, {similarity[row]:.2f}, is below {threshold:.2f}"
         for row in (~kept).nonzero()[:, 0].tolist()
     ]
-    return Agreement(only(identity, kept), kept, similarity, said)
+    return Agreement(keep_photos(identity, kept), kept, similarity, said)
 
 
 def _undecided(identity: Identity, similarity: Tensor, threshold: float) -> Agreement:
@@ -162,7 +162,7 @@ def _to_others(unit: Tensor, weight: Tensor) -> Tensor:
     return cosine.where(others > 0, math.nan)
 
 
-def only(identity: Identity, kept: Tensor) -> Identity:
+def keep_photos(identity: Identity, kept: Tensor) -> Identity:
     """The person without some of the references, (R,) bool says which stay."""
     crops = identity.crops[kept] if len(identity.crops) else identity.crops
     return replace(identity, crops=crops, embedding=identity.embedding[kept], weight=identity.weight[kept])

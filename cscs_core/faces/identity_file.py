@@ -18,11 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..hub import weights
-from ..hub.store import writing
+from ..hub.store import oserror_as_bad_input
 from ..io.files import BadInput, placed
 from ..ops.mesh import POINTS
 from ..types import Crops, Identity
-from .identity import photographed
+from .identity import require_photos
 
 FORMAT, VERSION = "cscs-identity", 1
 REACTOR = "buffalo_l"  # the pack whose recogniser ReActor asks
@@ -67,7 +67,7 @@ def within(folder: Path, file: str) -> Path:
 def save_identity(path: Path, identity: Identity, overwrite: bool = False) -> None:
     """The person to a file, whole or not at all, that only its owner may read. Raises BadInput for a file that is there
     already, one that cannot be written, and a person without photographs."""
-    crops = photographed(identity).crops
+    crops = require_photos(identity).crops
     if path.exists() and not overwrite:
         raise BadInput(f"{path}: is there already; take another name or turn overwrite on")
     tensors = {
@@ -81,7 +81,7 @@ def save_identity(path: Path, identity: Identity, overwrite: bool = False) -> No
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     if (problem := _problem(tensors)) or (problem := _too_large(tensors)):
         raise BadInput(f"{path}: this identity cannot be saved: {problem}")
-    with writing(path), placed(path) as beside:
+    with oserror_as_bad_input(path), placed(path) as beside:
         beside.touch(mode=0o600)
         beside.write_bytes(save(tensors, {"format": FORMAT, "version": str(VERSION), "encoder": identity.encoder}))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..models import FaceMesh, LandmarkNet
 from ..ops import geometry, mesh
-from ..ops.batching import in_parts
+from ..ops.batching import map_in_chunks
 
 TEMPLATE = "dfl_whole_face"
 _CHUNK = 64  # faces that go through a network at once
@@ -37,7 +37,7 @@ MOUTH = Part(mesh.MOUTH_PART, 62.0)
 def locate(images: Tensor, frame: Tensor, points: Tensor, landmarks: FaceMesh) -> Tensor:
     """Dense landmarks from five points each, (F,), (F, 5, 2) -> (F, 468, 2) image pixels."""
     rows = torch.arange(len(frame), device=images.device)
-    found = in_parts(lambda part: _dense(images, frame[part], points[part], landmarks), rows, _CHUNK)
+    found = map_in_chunks(lambda part: _dense(images, frame[part], points[part], landmarks), rows, _CHUNK)
     return torch.cat(found) if found else points.new_zeros(0, mesh.POINTS, 2)
 
 

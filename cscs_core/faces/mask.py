@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ops import mask
-from ..ops.batching import Pause, at_once, go_on, in_parts
+from ..ops.batching import CancelCheck, map_in_chunks, max_batch, never_cancel
 from ..ops.colour import gaussian_blur
 from ..ops.geometry import invert, transform, warp
 from ..types import Crops
@@ -20,7 +20,7 @@ _NEAR, _FADE = 0.02, 0.03  # of the crop side: how far around eyes and mouth all
 
 
 @dataclass(frozen=True)
-class FaceMask:
+class MaskOptions:
     """What a mask shows; lengths are fractions of the crop side."""
 
     kind: str = "hull"  # of KINDS: the face's outline, the rectangle around it, where a swapper looks, the whole crop
@@ -41,18 +41,18 @@ class FaceMask:
             raise ValueError(f"feather is {self.feather}; it must be between 0 and 0.5 of the crop's side")
 
 
-AS_IT_IS = FaceMask("whole")  # leaves the mask that the crops have
+KEEP_MASK = MaskOptions("whole")  # leaves the mask that the crops have
 
 
-def masked(
+def apply_mask(
     crops: Crops,
-    options: FaceMask,
+    options: MaskOptions,
     limit: Tensor | None = None,
     attention: Tensor | None = None,
-    pause: Pause = go_on,
+    check_cancel: CancelCheck = never_cancel,
 ) -> Crops:
     """The crops with another mask. `limit` (F or 1, 1, S, S) is where pixels may change at all, in crop pixels (see
-    `seen`); `attention` (F, 1, S, S) 0..1 is what `swap.attention` says, for the kind of that name.
+    `warp_limit`); `attention` (F, 1, S, S) 0..1 is what `swap.attention` says, for the kind of that name.
 
     Attention is a matter of degree: it is stretched, so that in every crop the least (5 %) counts as 0 and the most
     (5 %) as 1, and the feather blurs it.
@@ -69,10 +69,10 @@ def masked(
 
     device = crops.mask.device
     rows = torch.arange(len(crops), device=device)
-    return replace(crops, mask=torch.cat(in_parts(draw, rows, at_once(device), pause)))
+    return replace(crops, mask=torch.cat(map_in_chunks(draw, rows, max_batch(device), check_cancel)))
 
 
-def seen(masks: Tensor, crops: Crops) -> Tensor:
+def warp_limit(masks: Tensor, crops: Crops) -> Tensor:
     """Masks of the pictures, (B, 1, H, W), as the crops see them, (F, 1, S, S). The last one serves the pictures beyond
     it. Raises ValueError if they are not as large as the pictures: then a face lies outside."""
     middle = crops.matrix.new_full((len(crops), 1, 2), (crops.size - 1) / 2)
@@ -87,7 +87,7 @@ def seen(masks: Tensor, crops: Crops) -> Tensor:
     return warp(masks, crops.matrix, crops.size, frame=crops.frame.clamp_max(len(masks) - 1)).clamp(0, 1)
 
 
-def softened(crops: Crops, feather: float, pause: Pause = go_on) -> Crops:
+def feather_mask(crops: Crops, feather: float, check_cancel: CancelCheck = never_cancel) -> Crops:
     """The crops with a mask that fades inside its own edge, over `feather` of the crop side, and always before the
     crop's border, so that no square shows."""
     border = mask.feather(torch.ones_like(crops.mask[:1]), 0.03 * crops.size)
@@ -95,10 +95,12 @@ def softened(crops: Crops, feather: float, pause: Pause = go_on) -> Crops:
     def soften(area: Tensor) -> Tensor:
         return mask.feather(area, feather * crops.size) * border
 
-    return replace(crops, mask=torch.cat([border[:0], *in_parts(soften, crops.mask, at_once(border.device), pause)]))
+    return replace(
+        crops, mask=torch.cat([border[:0], *map_in_chunks(soften, crops.mask, max_batch(border.device), check_cancel)])
+    )
 
 
-def _shown(crops: Crops, options: FaceMask, attention: Tensor | None) -> Tensor:
+def _shown(crops: Crops, options: MaskOptions, attention: Tensor | None) -> Tensor:
     size = crops.size
     grow, feather = options.grow * size, options.feather * size
     if options.kind == "attention":
@@ -118,7 +120,7 @@ def _shown(crops: Crops, options: FaceMask, attention: Tensor | None) -> Tensor:
     return mask.feather(area, feather)
 
 
-def _kept(crops: Crops, options: FaceMask) -> Tensor:
+def _kept(crops: Crops, options: MaskOptions) -> Tensor:
     """The parts that stay the picture's own, (F, 1, S, S) with soft edges around them."""
     parts = torch.zeros_like(crops.mask)
     if options.keep_eyes:

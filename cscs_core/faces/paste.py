@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ..ops import colour
-from ..ops.batching import Pause, at_once, go_on, in_parts
+from ..ops.batching import CancelCheck, map_in_chunks, max_batch, never_cancel
 from ..ops.geometry import invert, transform, warp
 from ..types import Crops
 
 _BAND = 1 << 18  # pixels of a picture that are laid over together
 
 
-def paste(images: Tensor, crops: Crops, pause: Pause = go_on) -> Tensor:
+def paste(images: Tensor, crops: Crops, check_cancel: CancelCheck = never_cancel) -> Tensor:
     """New pictures with the crops laid over in order, as much as their masks say, (B, C, H, W) -> (B, C, H, W).
 
     A face touches only its own rectangle, and where its mask is 0 not a bit changes.
@@ -29,17 +29,19 @@ def paste(images: Tensor, crops: Crops, pause: Pause = go_on) -> Tensor:
         if x1 >= x2:
             continue
         lay = partial(_lay, out[frame, :, :, x1:x2], crops[face : face + 1], x1)
-        in_parts(lay, range(y1, y2), max(1, _BAND // (x2 - x1)), pause)
+        map_in_chunks(lay, range(y1, y2), max(1, _BAND // (x2 - x1)), check_cancel)
     return out
 
 
-def paste_mask(images: Tensor, crops: Crops, pause: Pause = go_on) -> Tensor:
+def paste_mask(images: Tensor, crops: Crops, check_cancel: CancelCheck = never_cancel) -> Tensor:
     """How much of each picture `paste` replaces, (B, 1, H, W) 0..1; masks that overlap add up as veils do."""
     nothing = images.new_zeros(images.shape[0], 1, *images.shape[-2:])
-    return paste(nothing, replace(crops, pixels=torch.ones_like(crops.mask)), pause)
+    return paste(nothing, replace(crops, pixels=torch.ones_like(crops.mask)), check_cancel)
 
 
-def match_colour(images: Tensor, crops: Crops, strength: float = 1.0, pause: Pause = go_on) -> Crops:
+def match_colour(
+    images: Tensor, crops: Crops, strength: float = 1.0, check_cancel: CancelCheck = never_cancel
+) -> Crops:
     """Crops in the colours of what they will be laid over: CIELAB mean and deviation within their masks become those of
     the pictures (B, 3, H, W) there, `strength` 0..1 of the way. With strength 0 the crops are returned as they are."""
     if not 0 <= strength <= 1:
@@ -51,7 +53,7 @@ def match_colour(images: Tensor, crops: Crops, strength: float = 1.0, pause: Pau
         under = warp(images, here.matrix, here.size, frame=here.frame).float()
         return torch.lerp(here.pixels, colour.match_statistics(here.pixels, under, here.mask), strength)
 
-    return replace(crops, pixels=torch.cat(in_parts(match, crops, at_once(images.device), pause)))
+    return replace(crops, pixels=torch.cat(map_in_chunks(match, crops, max_batch(images.device), check_cancel)))
 
 
 def _lay(strip: Tensor, crop: Crops, left: int, lines: range) -> None:

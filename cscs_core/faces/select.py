@@ -17,7 +17,7 @@ _UNKNOWN = "is not known: the bundled detector does not tell it, insightface pac
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """What is left of the faces of one or several pictures, and why the rest is not."""
 
     faces: FaceSet  # those chosen, by frame, in the order of the numbers asked for
@@ -38,11 +38,11 @@ def choose(
     gender: str | None = None,
     age: tuple[float, float] | None = None,
     tracks: Sequence[int] | None = None,
-) -> Chosen:
+) -> Selection:
     """Faces that pass every filter, then those of them with these numbers, counted from 0 in each frame's order.
 
-    `likeness` (F,) is the cosine of each face and the person meant, kept from the threshold on; `within` (F,) is
-    what `inside` says, kept from a half on; `smallest` and `largest` are widths in pixels; `gender` is one of GENDERS
+    `likeness` (F,) is the cosine of each face and the person meant, kept from the threshold on; `within` (F,) is what
+    `share_inside` says, kept from a half on; `smallest` and `largest` are widths in pixels; `gender` is one of GENDERS
     and `age` a range in years, its ends included, and a face of which they are not known is left out; `tracks` are
     people's numbers over time. No indices: all of them.
     """
@@ -83,12 +83,13 @@ def choose(
     why = _first(rules, len(faces))
     candidates = faces[[row for row in range(len(faces)) if row not in why]]
     said = [
-        (int(faces.frame[row]), f"face at {place(faces.box[row].tolist())}: {reason}") for row, reason in why.items()
+        (int(faces.frame[row]), f"face at {describe_place(faces.box[row].tolist())}: {reason}")
+        for row, reason in why.items()
     ]
     if indices is None:
-        return Chosen(candidates, candidates, _in_frames(faces, said))
+        return Selection(candidates, candidates, _in_frames(faces, said))
     said += _unasked(candidates, indices) + _missing(faces, candidates, indices)
-    return Chosen(pick(candidates, list(indices)), candidates, _in_frames(faces, said))
+    return Selection(pick(candidates, list(indices)), candidates, _in_frames(faces, said))
 
 
 def order(faces: FaceSet, by: str) -> FaceSet:
@@ -110,7 +111,7 @@ def numbers(faces: FaceSet) -> Tensor:
     return torch.empty_like(rows).scatter_(0, rows, place)
 
 
-def inside(faces: FaceSet, limit: Tensor) -> Tensor:
+def share_inside(faces: FaceSet, limit: Tensor) -> Tensor:
     """How much of each box is white in a limit (B, 1, H, W), 0..1 in pixels of the pictures, as far as it lies there:
     (F,) 0..1, 0 for a box outside. The last limit serves the pictures beyond it."""
     height, width = limit.shape[-2:]
@@ -122,7 +123,7 @@ def inside(faces: FaceSet, limit: Tensor) -> Tensor:
     return faces.score.new_tensor(shares)
 
 
-def place(box: Sequence[float]) -> str:
+def describe_place(box: Sequence[float]) -> str:
     """Where a box is, x1 y1 x2 y2 in pixels, in words: "12,40 (88 px wide)"."""
     left, top, right, _ = box
     return f"{left:.0f},{top:.0f} ({right - left:.0f} px wide)"
@@ -165,7 +166,7 @@ def _unasked(candidates: FaceSet, indices: Sequence[int]) -> list[tuple[int, str
     asked = set(_picked(candidates, list(indices)).tolist())
     named = zip(candidates.frame.tolist(), numbers(candidates).tolist(), candidates.box.tolist(), strict=True)
     return [
-        (frame, f"face at {place(box)}: number {number} is not asked for ({_listed(indices)})")
+        (frame, f"face at {describe_place(box)}: number {number} is not asked for ({_listed(indices)})")
         for row, (frame, number, box) in enumerate(named)
         if row not in asked
     ]

@@ -52,7 +52,7 @@ def convert(
     """The networks of a file as safetensors in a folder: what was written, and what each is.
 
     `adapter` is the kind of an ID adapter that does not show its own, concat or replace; files in `keep` are not
-    overwritten. Raises BadInput as `networks` does, and if something cannot be written.
+    overwritten. Raises BadInput as `read_networks` does, and if something cannot be written.
     """
     try:
         digest = sha256(path)
@@ -63,7 +63,7 @@ def convert(
     if licence := licence or (spec.licence if spec else None):
         notes["licence"] = licence
     made: dict[Path, str] = {}
-    for network in networks(path, adapter):
+    for network in read_networks(path, adapter):
         target = folder / f"{_name(path, network.config, spec)}.safetensors"
         if os.path.realpath(target) in {os.path.realpath(file) for file in (path, *keep, *made)}:
             raise BadInput(f"{path}: would overwrite {target}, which was given or just made; choose another folder")
@@ -75,7 +75,7 @@ def convert(
     return made
 
 
-def networks(path: Path, adapter: str | None = None) -> list[Network]:
+def read_networks(path: Path, adapter: str | None = None) -> list[Network]:
     """The networks in a pickle, an ONNX file or a safetensors file, recognised by what is in it; see `convert`.
 
     Raises BadInput, in one line, for files that are damaged, hold no weights or more than weights, or are the ONNX file

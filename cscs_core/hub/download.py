@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..io.files import BadInput
 from .registry import ModelSpec
-from .store import Store, by_hand, find, remember, sha256, size, writing
+from .store import Store, find, manual_hint, oserror_as_bad_input, remember, sha256, size
 
 Progress = Callable[[int, int], None]  # (bytes here, bytes in all), called while they arrive; may raise to stop
 
@@ -35,14 +35,14 @@ def fetch(store: Store, spec: ModelSpec, progress: Progress | None = None) -> Pa
         return there
     target = store.path(spec.file)
     if not spec.fetchable:
-        raise BadInput(f"{spec.file}: has no pinned place on the Hub; {by_hand(store, spec)}")
+        raise BadInput(f"{spec.file}: has no pinned place on the Hub; {manual_hint(store, spec)}")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
         raise BadInput(_offline(store, spec))
     hub = _connect(store, spec)
     partial = store.home / _PARTIAL / f"{Path(spec.file).name}.{spec.sha256[:16]}"
     progress = progress or (lambda done, total: None)
     try:
-        with writing(target), _alone(partial, lambda: progress(size(partial), spec.bytes or 0)):
+        with oserror_as_bad_input(target), _alone(partial, lambda: progress(size(partial), spec.bytes or 0)):
             if there := find(store, spec):  # another process was faster
                 return there
             _download(hub, spec, partial, progress)
@@ -102,12 +102,12 @@ def _connect(store: Store, spec: ModelSpec) -> _Hub:
             raise ImportError("huggingface_hub is older than 1.0")
     except ImportError as error:  # also from a proxy that needs one more package
         raise BadInput(
-            f"{spec.file}: cannot be fetched ({_line(error)}); {by_hand(store, spec)}, or fetch it from an environment "
+            f"{spec.file}: cannot be fetched ({_line(error)}); {manual_hint(store, spec)}, or fetch it from an environment "
             "with huggingface_hub 1.0 or newer"
         ) from None
     except (OSError, ValueError) as error:  # what the environment says of proxies and certificates
         reason = f"{spec.file}: cannot be fetched, check the variables for proxies and certificates ({_line(error)})"
-        raise BadInput(f"{reason}, or {by_hand(store, spec)}") from None
+        raise BadInput(f"{reason}, or {manual_hint(store, spec)}") from None
     return _Hub(
         _address() or constants.ENDPOINT,
         session,
@@ -206,7 +206,7 @@ def _broken(hub: _Hub, spec: ModelSpec, error: Exception | None) -> str:
 
 
 def _offline(store: Store, spec: ModelSpec) -> str:
-    return f"{spec.file}: HF_HUB_OFFLINE forbids to fetch it; unset that, or {by_hand(store, spec)}"
+    return f"{spec.file}: HF_HUB_OFFLINE forbids to fetch it; unset that, or {manual_hint(store, spec)}"
 
 
 def _line(error: Exception) -> str:

@@ -63,7 +63,7 @@ def find(store: Store, spec: ModelSpec) -> Path | None:
     return next((found for folder in (store.home, *store.others) if (found := _search(store, folder, spec))), None)
 
 
-def everything(store: Store) -> Iterator[Path]:
+def iter_files(store: Store) -> Iterator[Path]:
     """The files of all folders, home first. One walk, nothing is read."""
     return (path for folder in (store.home, *store.others) for path in _files(folder))
 
@@ -71,21 +71,21 @@ def everything(store: Store) -> Iterator[Path]:
 def listing(store: Store) -> dict[str, Path]:
     """The files of all folders by name, of each name the first."""
     found: dict[str, Path] = {}
-    for path in everything(store):
+    for path in iter_files(store):
         found.setdefault(path.name, path)
     return found
 
 
-def named(files: dict[str, Path], spec: ModelSpec) -> Path | None:
+def lookup(files: dict[str, Path], spec: ModelSpec) -> Path | None:
     """A file that looks like the model, out of a listing: what `cscs convert` made of it, else one of its name."""
     names = (f"{Path(spec.file).stem}.safetensors", Path(spec.file).name, Path(spec.path or spec.file).name)
     return next((files[name] for name in names if name in files), None)
 
 
-def to_run(store: Store, spec: ModelSpec) -> Path | None:
+def resolve(store: Store, spec: ModelSpec) -> Path | None:
     """The file to run of a model: what `cscs convert` made of it, else the published one by its sha256. Another file of
     its name is better than none, which the log says."""
-    path = named(listing(store), spec)
+    path = lookup(listing(store), spec)
     if path is not None and path.suffix == ".safetensors":
         return path
     if found := find(store, spec):
@@ -95,16 +95,16 @@ def to_run(store: Store, spec: ModelSpec) -> Path | None:
     return path
 
 
-def take(store: Store, spec: ModelSpec, folder: Path) -> Path:
+def import_file(store: Store, spec: ModelSpec, folder: Path) -> Path:
     """The model's file out of a folder of the user's, copied to home unless the store has it already."""
     if there := find(store, spec):
         return there
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     if not (found := _search(store, folder, spec)):
-        raise BadInput(f"{folder}: has no {spec.file} (sha256 {spec.sha256}); {by_hand(store, spec)}")
+        raise BadInput(f"{folder}: has no {spec.file} (sha256 {spec.sha256}); {manual_hint(store, spec)}")
     target = store.path(spec.file)
-    with writing(target), placed(target) as beside:
+    with oserror_as_bad_input(target), placed(target) as beside:
         shutil.copyfile(found, beside)
         if sha256(beside) != spec.sha256:
             raise BadInput(f"{found}: changed while it was copied; try again")
@@ -117,7 +117,7 @@ def accept(store: Store, spec: ModelSpec) -> None:
     if not accepted(store, spec):
         note = {"licence": spec.licence, "date": date.today().isoformat()}
         path = store.home / _ACCEPTED
-        with writing(path):
+        with oserror_as_bad_input(path):
             _write(path, _read(path) | {spec.name: note})
 
 
@@ -208,7 +208,7 @@ def _write(path: Path, notes: dict[str, Any]) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def oserror_as_bad_input(path: Path) -> Iterator[None]:
     """Turns what a disk refuses into one line. Errors of the network are others' to explain."""
     try:
         yield
@@ -218,5 +218,5 @@ def writing(path: Path) -> Iterator[None]:
         raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def by_hand(store: Store, spec: ModelSpec) -> str:
+def manual_hint(store: Store, spec: ModelSpec) -> str:
     return f"get it from {spec.url} and put it into {store.home}"

@@ -10,16 +10,16 @@ import torch
 # The class of its own came with torch 2.5.
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
-Pause = Callable[[], None]  # called before each part of the work; may stop it by raising
+CancelCheck = Callable[[], None]  # called before each part of the work; may stop it by raising
 
 _MOST = 8  # rows
 
 
-def go_on() -> None:
+def never_cancel() -> None:
     """The pause of whoever does not want to be asked."""
 
 
-def at_once(device: torch.device) -> int:
+def max_batch(device: torch.device) -> int:
     """How many faces are worked on together: one on a processor, which is slower with what its cache does not hold."""
     return 1 if device.type == "cpu" else _MOST
 
@@ -36,7 +36,9 @@ _Part = TypeVar("_Part", bound=Rows)
 _Result = TypeVar("_Result")
 
 
-def in_parts(do: Callable[[_Part], _Result], rows: _Part, most: int, pause: Pause = go_on) -> list[_Result]:
+def map_in_chunks(
+    do: Callable[[_Part], _Result], rows: _Part, most: int, check_cancel: CancelCheck = never_cancel
+) -> list[_Result]:
     """What `do` makes of the rows, at most so many at a time: the results in order, none for no rows.
 
     A part that does not fit into the device's memory is tried again at half its length, and those after it keep that
@@ -45,7 +47,7 @@ def in_parts(do: Callable[[_Part], _Result], rows: _Part, most: int, pause: Paus
     results: list[_Result] = []
     start = 0
     while start < len(rows):
-        pause()
+        check_cancel()
         part = rows[start : start + most]
         try:
             results.append(do(part))

@@ -30,7 +30,7 @@ def template() -> Tensor:
 
 @cache
 @torch.inference_mode(False)
-def near_last() -> Tensor:
+def triangles_far_to_near() -> Tensor:
     """The mesh's triangles, (T, 3), farthest first: where a turned face folds over itself, `dense` shows the last."""
     triangles = mesh.triangles()
     return triangles[template()[triangles, 2].mean(-1).argsort()]
@@ -102,7 +102,7 @@ def fit(points: Tensor, shape: Tensor | None = None) -> Pose:
     return Pose(turned, scale, middle)
 
 
-def turned(points: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
+def rotate(points: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
     """Meshes of the same heads turned on by so many degrees, (F, 468, 2), (F,), (F,) -> (F, 468, 2).
 
     What a face has of its own in the picture's plane turns with it, its depth is the template's. Then the five points

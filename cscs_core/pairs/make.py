@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from ..hub.store import writing
+from ..hub.store import oserror_as_bad_input
 from ..io import images
 from ..io.console import tracked
 from ..io.files import BadInput
@@ -94,7 +94,7 @@ def _check_ours(manifest: Manifest) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Nobody else writes to the folder, which is made."""
     lock = FileLock(folder / _LOCK, timeout=0)
-    with writing(folder):
+    with oserror_as_bad_input(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
@@ -109,7 +109,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _begun(manifest: Manifest) -> set[str]:
     """Makes the folder ready, new or begun before; the names that need nothing any more."""
     folder = manifest.path.parent
-    with writing(folder):
+    with oserror_as_bad_input(folder):
         if not manifest.path.exists():
             manifest.write([])
         whole = [line for line in manifest.lines() if all(path.is_file() for path in _files(folder, line))]
@@ -160,7 +160,7 @@ def _make(
             if isinstance(line, images.ImageError):
                 unreadable.append(line)
                 continue
-            with writing(manifest.path):
+            with oserror_as_bad_input(manifest.path):
                 manifest.append(line)
     return unreadable
 

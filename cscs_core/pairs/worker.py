@@ -23,11 +23,11 @@ from torch import Generator, Tensor
 from ..faces.align import align
 from ..faces.select import order
 from ..hub import weights
-from ..hub.store import writing
+from ..hub.store import oserror_as_bad_input
 from ..io import images, provenance
 from ..pipeline import Models, find, load_models
 from ..surrogates.base import Surrogate
-from ..surrogates.face_shape import Shape, reshaped
+from ..surrogates.face_shape import Shape, reshape_faces
 from ..surrogates.recipe import Pool, Recipe
 from ..types import Crops
 from .manifest import NORMAL, PROXY, Line
@@ -119,7 +119,7 @@ class Tools:
     """What pairs are made with."""
 
     models: Models
-    pause: Callable[[], None] = lambda: None  # called now and then; may stop the work by raising
+    check_cancel: Callable[[], None] = lambda: None  # called now and then; may stop the work by raising
 
 
 def number_of(*parts: object) -> int:
@@ -142,7 +142,7 @@ def write_donors(path: Path, size: int, lent: dict[str, tuple[np.ndarray, ...]])
     """What was lent, by name."""
     none = (np.zeros((0, 3, size, size), np.uint8), np.zeros((0, 5, 2), np.float32), np.zeros((0, 468, 2), np.float32))
     columns = [torch.from_numpy(np.concatenate(column)) for column in zip(none, *lent.values(), strict=True)]
-    with writing(path):
+    with oserror_as_bad_input(path):
         weights.write(path, dict(zip(_LENT, columns, strict=True)), {"names": json.dumps(list(lent))})
 
 
@@ -163,7 +163,7 @@ def make(
         return line | {"skipped": "no face"}
     images.write(place.folder / NORMAL / name, crop.pixels[0])
     models = tools.models
-    recipe = Recipe(models.encoder, models.landmarks, pause=tools.pause)
+    recipe = Recipe(models.encoder, models.landmarks, check_cancel=tools.check_cancel)
     names, pool = donors or _donors(place.donors, place.stamp)
 
     def several(make: Callable[[Crops, Pool, Generator], Surrogate], kind: str) -> dict[int, Surrogate]:
@@ -215,7 +215,7 @@ def read_donors(path: Path, device: torch.device) -> Donors:
 @torch.no_grad()
 def _cut(image: Tensor, size: int, tools: Tools) -> Crops:
     """The largest face of a picture (1, 3, H, W), or none."""
-    tools.pause()
+    tools.check_cancel()
     image = image.to(tools.models.device)
     return align(image, order(find(image, tools.models), "large-small")[:1], size=size)
 
@@ -224,7 +224,7 @@ def _cut(image: Tensor, size: int, tools: Tools) -> Crops:
 def _placed(folder: Path, *parts: str) -> Iterator[Path]:
     """A folder to write to: moved to its place, and instead of what was there, at the end."""
     path, beside = folder.joinpath(*parts), folder / f"{BESIDE}{secrets.token_hex(4)}"
-    with writing(path):
+    with oserror_as_bad_input(path):
         beside.mkdir()
         try:
             yield beside
@@ -243,9 +243,11 @@ def _written(folder: Path, made: dict[int, Surrogate], kind: str, what: str, nam
     for number, (seed, one) in enumerate(made.items()):
         file = f"{number}_{kind}.jpg"
         images.write(folder / file, one.crops.pixels[0], _note(what))
-        did = one.did[0] | {key: names[one.did[0][key]] for key in ("donor", "other") if one.did[0].get(key, -1) >= 0}
+        changes = one.changes[0] | {
+            key: names[one.changes[0][key]] for key in ("donor", "other") if one.changes[0].get(key, -1) >= 0
+        }
         similarity = float(cast(Tensor, one.similarity))  # the recipe has an encoder
-        lines.append({"file": file, "seed": seed, "similarity": round(similarity, 4), "did": did})
+        lines.append({"file": file, "seed": seed, "similarity": round(similarity, 4), "did": changes})
     return lines
 
 
@@ -254,10 +256,10 @@ def _bent(folder: Path, target: Crops, name: str, generator: Generator) -> dict[
     amounts: dict[str, float] = {}
     for kind, way in (("thin", -1), ("chubby", 1)):
         amount = way * (0.3 + 0.7 * torch.rand(1, generator=generator))
-        bent = reshaped(target, Shape.of(1, face=amount))
+        bent = reshape_faces(target, Shape.of(1, face=amount))
         file = f"{name}_face{kind}.jpg"
         images.write(folder / file, bent.crops.pixels[0], _note(_OTHER))
-        amounts[file] = bent.did[0]["face"]
+        amounts[file] = bent.changes[0]["face"]
     return amounts
 
 

@@ -1,7 +1,7 @@
 """Explicit adaptation: a face made thinner or given glasses, so that a pair says where shape and attributes come from.
 
 What is changed in the target alone has to be learned from the source, and the other way round. Every verb changes all
-given faces by the amounts told; `adapted` draws which and how much.
+given faces by the amounts told; `adapt_randomly` draws which and how much.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Generator, Tensor
 
 from ..types import Crops
-from .base import Surrogate, unjudged
-from .beard import beard
-from .face_shape import Shape, reshaped
-from .glasses import STYLES, Glasses, glasses
-from .makeup import Makeup, makeup
+from .base import Surrogate, unfiltered
+from .beard import draw_beard
+from .face_shape import Shape, reshape_faces
+from .glasses import STYLES, Glasses, draw_glasses
+from .makeup import Makeup, draw_makeup
 
 
-def told(
+def adapt_all(
     crops: Crops,
     generator: Generator,
     parts: Mapping[str, float] = MappingProxyType({}),
@@ -32,15 +32,15 @@ def told(
     """All faces changed alike: parts of `Shape` by their names, a beard of an amount -1..1, make-up, glasses."""
     count = len(crops)
     seeds = torch.randint(1, 1 << 62, (count,), generator=generator).tolist()
-    made = unjudged(crops, [{} for _ in range(count)])
+    made = unfiltered(crops, [{} for _ in range(count)])
     if any(parts.values()):
-        made = reshaped(made.crops, Shape.of(count, **parts)).after(made)
+        made = reshape_faces(made.crops, Shape.of(count, **parts)).after(made)
     if hair:
-        made = beard(made.crops, torch.full((count,), hair), seeds).after(made)
+        made = draw_beard(made.crops, torch.full((count,), hair), seeds).after(made)
     if paint:
-        made = makeup(made.crops, [paint] * count).after(made)
+        made = draw_makeup(made.crops, [paint] * count).after(made)
     if pair:
-        made = glasses(made.crops, [pair] * count).after(made)
+        made = draw_glasses(made.crops, [pair] * count).after(made)
     return made
 
 
@@ -57,7 +57,7 @@ class AdaptOptions:
     makeup: float = 0.0
 
 
-def adapted(crops: Crops, generator: Generator, options: AdaptOptions) -> Surrogate:
+def adapt_randomly(crops: Crops, generator: Generator, options: AdaptOptions) -> Surrogate:
     """Some of the faces changed, as the options' chances fall."""
     count = len(crops)
 
@@ -81,25 +81,27 @@ def adapted(crops: Crops, generator: Generator, options: AdaptOptions) -> Surrog
     steps: list[tuple[Tensor, Callable[[Crops, list[int]], Surrogate]]] = [
         (
             torch.stack([getattr(shape, field.name) for field in fields(shape)]).any(0),
-            lambda some, rows: reshaped(some, Shape(*(getattr(shape, field.name)[rows] for field in fields(shape)))),
+            lambda some, rows: reshape_faces(
+                some, Shape(*(getattr(shape, field.name)[rows] for field in fields(shape)))
+            ),
         ),
-        (drawn | shaved, lambda some, rows: beard(some, amounts[rows], [seeds[row] for row in rows])),
-        (often(options.makeup), lambda some, rows: makeup(some, [paints[row] for row in rows])),
-        (often(options.glasses), lambda some, rows: glasses(some, [pairs[row] for row in rows])),
+        (drawn | shaved, lambda some, rows: draw_beard(some, amounts[rows], [seeds[row] for row in rows])),
+        (often(options.makeup), lambda some, rows: draw_makeup(some, [paints[row] for row in rows])),
+        (often(options.glasses), lambda some, rows: draw_glasses(some, [pairs[row] for row in rows])),
     ]
-    made, did = crops, [{} for _ in range(count)]
+    made, changes = crops, [{} for _ in range(count)]
     for chosen, verb in steps:
         rows = chosen.nonzero()[:, 0].tolist()
         if not rows:
             continue
         one = verb(made[rows], rows)
-        made = replaced(made, rows, one.crops)
-        for row, what in zip(rows, one.did, strict=True):
-            did[row] = did[row] | what
-    return unjudged(made, did)
+        made = replace_rows(made, rows, one.crops)
+        for row, what in zip(rows, one.changes, strict=True):
+            changes[row] = changes[row] | what
+    return unfiltered(made, changes)
 
 
-def replaced(crops: Crops, rows: list[int], made: Crops) -> Crops:
+def replace_rows(crops: Crops, rows: list[int], made: Crops) -> Crops:
     """Crops with other ones in the given rows."""
     index = torch.tensor(rows, device=crops.frame.device)
     return Crops(

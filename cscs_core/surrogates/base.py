@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..faces.identity import Encoder, embedded
+from ..faces.identity import Encoder, embed_crops
 from ..types import Crops
 
 Colour = tuple[float, float, float]  # RGB 0..1
@@ -26,7 +26,7 @@ class Surrogate:
 
     crops: Crops  # F pictures with the points of their faces
     rows: Tensor  # (F,) int64, which picture each was made from
-    did: list[dict[str, Any]]  # F times what was done, for JSON; what was not done is missing
+    changes: list[dict[str, Any]]  # F times what was done, for JSON; what was not done is missing
     similarity: Tensor | None  # (F,) cosine of each and the picture it was made from; None if nobody was asked
 
     def __len__(self) -> int:
@@ -36,20 +36,20 @@ class Surrogate:
         """Rows by mask or indices."""
         chosen = torch.arange(len(self), device=self.rows.device)[index]
         similarity = None if self.similarity is None else self.similarity[chosen]
-        return Surrogate(self.crops[chosen], self.rows[chosen], [self.did[i] for i in chosen.tolist()], similarity)
+        return Surrogate(self.crops[chosen], self.rows[chosen], [self.changes[i] for i in chosen.tolist()], similarity)
 
     def after(self, first: Surrogate) -> Surrogate:
         """This one, made from the pictures of another, counted from that one's beginning."""
         rows = self.rows.tolist()
-        did = [{**first.did[row], **did} for row, did in zip(rows, self.did, strict=True)]
-        return replace(self, rows=first.rows[self.rows], did=did)
+        changes = [{**first.changes[row], **changes} for row, changes in zip(rows, self.changes, strict=True)]
+        return replace(self, rows=first.rows[self.rows], changes=changes)
 
 
-def judged(
+def filter_by_likeness(
     before: Crops,
     made: Crops,
     rows: Tensor,
-    did: list[dict[str, Any]],
+    changes: list[dict[str, Any]],
     encoder: Encoder | None,
     least: float = -1.0,
     most: float = 1.0,
@@ -61,23 +61,23 @@ def judged(
     keep = torch.ones_like(rows, dtype=torch.bool) if keep is None else keep
     if similarity is not None:
         keep = keep & (similarity >= least) & (similarity <= most)
-    return Surrogate(made, rows, did, similarity)[keep]
+    return Surrogate(made, rows, changes, similarity)[keep]
 
 
-def unjudged(made: Crops, did: list[dict[str, Any]]) -> Surrogate:
+def unfiltered(made: Crops, changes: list[dict[str, Any]]) -> Surrogate:
     """One picture of each, nobody asked."""
-    return Surrogate(made, torch.arange(len(made), device=made.frame.device), did, None)
+    return Surrogate(made, torch.arange(len(made), device=made.frame.device), changes, None)
 
 
 def cosine(a: Crops, b: Crops, encoder: Encoder) -> Tensor:
     """How alike faces are, row by row, (F,)."""
     if not len(a):
         return a.pixels.new_zeros(0)
-    first, second = (embedded(crops, encoder) for crops in (a, b))
+    first, second = (embed_crops(crops, encoder) for crops in (a, b))
     return (first * second).sum(-1)
 
 
-def did_rows(values: object, only: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
+def changes_per_row(values: object, only: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
     """A dataclass of columns (F,) as F rows for JSON, without what is 0; some names only where another's is not 0."""
     columns = {field.name: getattr(values, field.name).tolist() for field in fields(values)}  # pyright: ignore
     count = len(next(iter(columns.values())))

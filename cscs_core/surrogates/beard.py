@@ -12,15 +12,15 @@ from ..faces.bend import face_plane
 from ..ops import colour, mask
 from ..ops.mask import smoothstep
 from ..types import Crops
-from .base import Surrogate, unjudged
+from .base import Surrogate, unfiltered
 
 
-def beard(crops: Crops, amount: Tensor, seeds: Sequence[int]) -> Surrogate:
+def draw_beard(crops: Crops, amount: Tensor, seeds: Sequence[int]) -> Surrogate:
     """Faces with a beard's shade drawn on, amount (F,) up to 1, or with what they have of one blurred away, down to
     -1. The seeds (F) are those of the hairs."""
-    did = [{"beard": round(value, 4)} for value in amount.tolist()]
+    changes = [{"beard": round(value, 4)} for value in amount.tolist()]
     if not len(crops):
-        return unjudged(crops, did)
+        return unfiltered(crops, changes)
     size, pixels = crops.size, crops.pixels
     x, y, inside = face_plane(crops.mesh, size)
     cheek = torch.sigmoid((y - 0.80 + 1.4 * (x - 0.33)) / 0.04) * smoothstep(x, 0.27, 0.36)
@@ -35,7 +35,7 @@ def beard(crops: Crops, amount: Tensor, seeds: Sequence[int]) -> Surrogate:
     dark = pixels * (1 - region * grown * pixels.new_tensor([0.75, 0.80, 0.84]).view(1, 3, 1, 1))
     shaved, hair = _shaved(pixels, region, inside * (1 - lips))
     out = torch.where(strength > 0, dark, pixels + (shaved - pixels) * region * hair * strength.clamp_max(0).abs())
-    return unjudged(replace(crops, pixels=out.where(strength != 0, pixels)), did)
+    return unfiltered(replace(crops, pixels=out.where(strength != 0, pixels)), changes)
 
 
 def _stubble(pixels: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..faces.bend import followed, in_plane, lay
+from ..faces.bend import bend_to_mesh, interpolate_moves, plane_to_face
 from ..ops import mesh
 from ..ops.mask import smoothstep
 from ..ops.mesh import NOSE
 from ..types import Crops
-from .base import Surrogate, did_rows, unjudged
+from .base import Surrogate, changes_per_row, unfiltered
 
 _MOST = 0.2  # of a part's width: how much it changes at strength 1
 _INNER = (*NOSE, *mesh.LEFT_EYE, *mesh.RIGHT_EYE, *mesh.LEFT_BROW, *mesh.RIGHT_BROW, *mesh.LIPS, *mesh.MOUTH)
@@ -35,16 +35,16 @@ class Shape:
         return Shape(*(zero + parts.get(field.name, 0.0) for field in fields(Shape)))
 
 
-def reshaped(crops: Crops, shape: Shape) -> Surrogate:
+def reshape_faces(crops: Crops, shape: Shape) -> Surrogate:
     """Faces of other proportions; what is around them follows, the crop's border stays."""
-    points = reproportioned(crops.mesh, shape)
-    return unjudged(lay(crops, points), did_rows(shape))
+    points = reshape_mesh(crops.mesh, shape)
+    return unfiltered(bend_to_mesh(crops, points), changes_per_row(shape))
 
 
-def reproportioned(points: Tensor, shape: Shape) -> Tensor:
+def reshape_mesh(points: Tensor, shape: Shape) -> Tensor:
     """Meshes of other proportions, (F, 468, 2) -> same: outline, nose, eyes and brows move, the rest follows."""
     face, cheeks, jaw, nose, eyes = (getattr(shape, field.name).to(points)[:, None] for field in fields(shape))
-    mean, plane = mesh.mean_face().to(points), in_plane(points)
+    mean, plane = mesh.mean_face().to(points), plane_to_face(points)
     own = (points - points.mean(1, keepdim=True)) @ torch.linalg.inv(plane).mT + mean.mean(0)
     y = mean[:, 1]
     across = points.new_zeros(points.shape[:2])
@@ -59,4 +59,4 @@ def reproportioned(points: Tensor, shape: Shape) -> Tensor:
     for ring, brow in ((mesh.LEFT_EYE, mesh.LEFT_BROW), (mesh.RIGHT_EYE, mesh.RIGHT_BROW)):
         across[:, [*ring, *brow]] = _MOST * eyes * own[:, list(ring), 0].mean(1, keepdim=True)
     moves = torch.stack([across, torch.zeros_like(across)], -1) @ plane.mT
-    return points + followed(moves, (*oval, *_INNER))
+    return points + interpolate_moves(moves, (*oval, *_INNER))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..ops import colour, head_pose, mask
 from ..ops.geometry import similarity, transform
 from ..types import Crops
-from .base import Colour, Surrogate, unjudged
+from .base import Colour, Surrogate, unfiltered
 
 _BRIDGE = 0.10  # half of the gap between the lenses
 _OUTLINE = 48  # points of a lens
@@ -49,11 +49,11 @@ class Glasses:
     tint: float = 0.0  # 0 clear .. 1 hardly anything is seen through
 
 
-def glasses(crops: Crops, worn: Sequence[Glasses]) -> Surrogate:
+def draw_glasses(crops: Crops, worn: Sequence[Glasses]) -> Surrogate:
     """Faces with glasses on, one pair for each: a rigid front on the head's template, turned with the head."""
-    did = [{"glasses": one.style, "tint": round(one.tint, 4)} for one in worn]
+    changes = [{"glasses": one.style, "tint": round(one.tint, 4)} for one in worn]
     if not len(crops):
-        return unjudged(crops, did)
+        return unfiltered(crops, changes)
     size, pixels = crops.size, crops.pixels
     fit = _Fitted(crops.mesh)
     styles = [STYLES[one.style] for one in worn]
@@ -79,7 +79,7 @@ def glasses(crops: Crops, worn: Sequence[Glasses]) -> Surrogate:
     edge = (frame - _shifted(frame, 0.006 * size)).clamp_min(0)  # light falls on it from above
     rims = column([one.frame for one in worn]) + 0.25 * colour.gaussian_blur(edge, 0.002 * size)
     out = out + (rims - out) * frame
-    return unjudged(replace(crops, pixels=out.clamp(0, 1)), did)
+    return unfiltered(replace(crops, pixels=out.clamp(0, 1)), changes)
 
 
 class _Fitted:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..faces.bend import face_plane, in_plane
+from ..faces.bend import face_plane, plane_to_face
 from ..ops import colour, mask, mesh
 from ..types import Crops
-from .base import Colour, Surrogate, unjudged
+from .base import Colour, Surrogate, unfiltered
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Makeup:
     blush: float = 0.0  # on the cheeks
 
 
-def makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
+def draw_makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
     """Faces with make-up on, one for each."""
     names = ("lips", "shadow", "liner", "blush")
-    did = [{"makeup": {name: round(getattr(one, name), 4) for name in names}} for one in worn]
+    changes = [{"makeup": {name: round(getattr(one, name), 4) for name in names}} for one in worn]
     if not len(crops):
-        return unjudged(crops, did)
+        return unfiltered(crops, changes)
     size, points = crops.size, crops.mesh
     x, y, inside = face_plane(points, size)
     eyes, brows = mask.eyes(points, size), mask.brows(points, size)
@@ -46,7 +46,7 @@ def makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
     out = _painted(out, colour.gaussian_blur(lids, 0.004 * size), column("shadow_colour"), 0.7 * column("shadow"))
     out = _painted(out, cheeks, out.new_tensor([0.75, 0.35, 0.35]).view(1, 3, 1, 1), 0.35 * column("blush"))
     out = out * (1 - 0.85 * column("liner") * colour.gaussian_blur(_liner(points, size), 0.002 * size))
-    return unjudged(replace(crops, pixels=out.clamp(0, 1)), did)
+    return unfiltered(replace(crops, pixels=out.clamp(0, 1)), changes)
 
 
 def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Te
 
 def _liner(points: Tensor, size: int) -> Tensor:
     """A line along both upper lids, thicker outwards, (F, 1, S, S)."""
-    up = -in_plane(points)[:, None, :, 1]  # (F, 1, 2) pixels of one outer-eye distance upwards
+    up = -plane_to_face(points)[:, None, :, 1]  # (F, 1, 2) pixels of one outer-eye distance upwards
     covers = []
     for ring in (mesh.LEFT_EYE, mesh.RIGHT_EYE):
         edge = points[:, [ring[0], *ring[:8:-1], ring[8]]]  # from the outer corner to the inner

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from ..faces.identity import Encoder
 from ..models import FaceMesh
 from ..types import Crops, join
-from .base import Surrogate, unjudged
+from .base import Surrogate, unfiltered
 from .source import SourceOptions, source_surrogate
 from .target import Judge, TargetOptions, target_surrogate, traits
 
@@ -44,11 +44,11 @@ class Pool:
         rows = torch.arange(len(crops), device=crops.frame.device).split(chunk)
         return Pool(crops, torch.cat([traits(_unit(crops[some])) for some in rows]))
 
-    def some(self, generator: Generator) -> Tensor:
+    def sample(self, generator: Generator) -> Tensor:
         """Rows drawn at random."""
         return torch.randperm(len(self), generator=generator)[:_BORROWED]
 
-    def alike(self, crops: Crops, generator: Generator) -> Tensor:
+    def nearest(self, crops: Crops, generator: Generator) -> Tensor:
         """Rows of donors for these faces: a few of those nearest to each, so that not every draw gives the same."""
         exact = "donot_use_mm_for_euclid_dist"
         distance = torch.cdist(traits(crops), self.traits, compute_mode=exact)
@@ -72,46 +72,46 @@ class Recipe:
     source: SourceOptions | None = field(default_factory=SourceOptions)
     target: TargetOptions | None = field(default_factory=TargetOptions)
     tries: int = 4  # draws of a face until one is accepted
-    pause: Callable[[], None] = lambda: None  # called before each draw; may stop the work by raising
+    check_cancel: Callable[[], None] = lambda: None  # called before each draw; may stop the work by raising
 
     @torch.no_grad()
     def sources(self, crops: Crops, pool: Pool, generator: Generator) -> Surrogate:
         """Another picture of each person; what was done tells rows of the pool."""
         options = self.source
         if options is None:
-            return unjudged(crops, [{} for _ in range(len(crops))])
+            return unfiltered(crops, [{} for _ in range(len(crops))])
 
         def make(some: Crops) -> Surrogate:
-            self.pause()
-            rows = pool.some(generator)
+            self.check_cancel()
+            rows = pool.sample(generator)
             made = source_surrogate(some, generator, options, self.encoder, others=pool[rows])
-            return telling(made, "other", rows)
+            return with_pool_rows(made, "other", rows)
 
-        return insisted(make, crops, self.tries)
+        return retry_rejected(make, crops, self.tries)
 
     @torch.no_grad()
     def targets(self, crops: Crops, pool: Pool, generator: Generator) -> Surrogate:
         """Somebody else in each person's situation; what was done tells rows of the pool."""
         options, judge = self.target, Judge(self.encoder, landmarks=self.landmarks)
         if options is None:
-            return unjudged(crops, [{} for _ in range(len(crops))])
+            return unfiltered(crops, [{} for _ in range(len(crops))])
 
         def make(some: Crops) -> Surrogate:
-            self.pause()
-            rows = pool.alike(some, generator)
-            return telling(target_surrogate(some, pool[rows], generator, options, judge), "donor", rows)
+            self.check_cancel()
+            rows = pool.nearest(some, generator)
+            return with_pool_rows(target_surrogate(some, pool[rows], generator, options, judge), "donor", rows)
 
-        return insisted(make, crops, self.tries)
+        return retry_rejected(make, crops, self.tries)
 
 
-def telling(made: Surrogate, name: str, rows: Tensor) -> Surrogate:
+def with_pool_rows(made: Surrogate, name: str, rows: Tensor) -> Surrogate:
     """The surrogate with a row of all in place of a row of the some that it was given; below 0 it is none."""
     numbers = rows.tolist()
-    did = [what | {name: numbers[what[name]]} if what.get(name, -1) >= 0 else what for what in made.did]
-    return replace(made, did=did)
+    changes = [what | {name: numbers[what[name]]} if what.get(name, -1) >= 0 else what for what in made.changes]
+    return replace(made, changes=changes)
 
 
-def insisted(make: Callable[[Crops], Surrogate], crops: Crops, tries: int) -> Surrogate:
+def retry_rejected(make: Callable[[Crops], Surrogate], crops: Crops, tries: int) -> Surrogate:
     """One surrogate of each row, made anew of those that were rejected; rows rejected every time are missing. What was
     done tells the try that passed."""
     left = torch.arange(len(crops), device=crops.frame.device)
@@ -120,18 +120,18 @@ def insisted(make: Callable[[Crops], Surrogate], crops: Crops, tries: int) -> Su
         if not len(left):
             break
         made = make(crops[left])
-        did: list[dict[str, Any]] = [{"try": number, **what} for what in made.did]
-        parts.append(replace(made, rows=left[made.rows], did=did))
+        changes: list[dict[str, Any]] = [{"try": number, **what} for what in made.changes]
+        parts.append(replace(made, rows=left[made.rows], changes=changes))
         missing = torch.ones_like(left, dtype=torch.bool)
         missing[made.rows] = False
         left = left[missing]
     if not parts:
-        return unjudged(crops, [])
+        return unfiltered(crops, [])
     similarity = [part.similarity for part in parts if part.similarity is not None]
     whole = Surrogate(
         join([part.crops for part in parts]),
         torch.cat([part.rows for part in parts]),
-        [what for part in parts for what in part.did],
+        [what for part in parts for what in part.changes],
         torch.cat(similarity) if len(similarity) == len(parts) else None,
     )
     return whole[whole.rows.argsort()]

@@ -1,7 +1,8 @@
 """Source-creating surrogate: other pictures of the same person. Expression, turn of the head, light, colour, camera,
 surroundings and side change; contour and nose, which say who it is, do not.
 
-What happens is drawn first (`draw`) and done then (`changed`), so that a face does not depend on those beside it.
+What happens is drawn at random first (`draw_change`) and applied then (`apply_change`), so that a face does not
+depend on the others in its batch.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch import Generator, Tensor
 from ..faces.identity import Encoder
 from ..ops import head_pose
 from ..types import Crops
-from .base import Surrogate, did_rows, judged
-from .source_change import Change, changed
+from .base import Surrogate, changes_per_row, filter_by_likeness
+from .source_change import Change, apply_change
 
 # What is told only where something else was done.
 _WITH = {"lamp_yaw": "lamp", "lamp_pitch": "lamp", "lamp_warmth": "lamp", "other": "reach"}
@@ -59,13 +60,13 @@ def source_surrogate(
     `others` are pictures whose hair and background may be borrowed; without them those of the crops themselves.
     """
     others = crops if others is None else others
-    change = draw(crops, others, generator, options)
-    made = changed(crops, change.to(crops.pixels.device), others)
+    change = draw_change(crops, others, generator, options)
+    made = apply_change(crops, change.to(crops.pixels.device), others)
     rows = torch.arange(len(crops), device=crops.frame.device)
-    return judged(crops, made, rows, did_rows(change, _WITH), encoder, least)
+    return filter_by_likeness(crops, made, rows, changes_per_row(change, _WITH), encoder, least)
 
 
-def draw(crops: Crops, others: Crops, generator: Generator, options: SourceOptions) -> Change:
+def draw_change(crops: Crops, others: Crops, generator: Generator, options: SourceOptions) -> Change:
     """What happens to each face, on the CPU."""
     count = len(crops)
 

@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
-from ..faces.bend import displacement, flipped, followed, in_plane, lay, moved, read, ring
+from ..faces.bend import (
+    bend_to_mesh,
+    displacement,
+    flipped,
+    interpolate_moves,
+    plane_to_face,
+    resample,
+    wavy_outline,
+    with_mesh,
+)
 from ..ops import colour, head_pose, mask, mesh, mesh_warp
 from ..ops.camera import jpeg
 from ..ops.mesh import NOSE
@@ -70,29 +79,31 @@ class Change:
         return Change(*(kinds.get(field.name, real) for field in fields(Change)))
 
 
-def changed(crops: Crops, change: Change, others: Crops) -> Crops:
+def apply_change(crops: Crops, change: Change, others: Crops) -> Crops:
     """Each face as drawn; all on one device."""
     if not len(crops):
         return crops
     made = _posed(crops, change)
     made = replace(made, pixels=_surrounded(made, change, others))
-    pixels = lit(made, change)
-    pixels = graded(pixels, change)
+    pixels = relight(made, change)
+    pixels = grade_colours(pixels, change)
     pixels = _photographed(pixels, change)
     return flipped(replace(made, pixels=pixels), change.flip)
 
 
-def expressed(points: Tensor, change: Change) -> tuple[Tensor, Tensor]:
+def change_expression(points: Tensor, change: Change) -> tuple[Tensor, Tensor]:
     """Meshes with another expression, (F, 468, 2) -> same, and what eyeballs and teeth do, who stay behind lids and
     lips.
 
     Lids, brows and lips move as told; outline and nose stay; what lies between follows as a thin plate.
     """
-    mean, affine = mesh.mean_face().to(points), in_plane(points)
+    mean, affine = mesh.mean_face().to(points), plane_to_face(points)
     features = _features(mean, change) @ affine.mT
     covers = _opening(mean, change) @ affine.mT + _closing(points, change) + _lids(points, change)
     control = (*mesh.OVAL, *NOSE, *mesh.LEFT_EYE, *mesh.RIGHT_EYE, *mesh.LEFT_BROW, *mesh.RIGHT_BROW)
-    whole, still = followed(torch.cat([features + covers, features]), (*control, *mesh.LIPS, *mesh.MOUTH)).chunk(2)
+    whole, still = interpolate_moves(
+        torch.cat([features + covers, features]), (*control, *mesh.LIPS, *mesh.MOUTH)
+    ).chunk(2)
     return points + whole, points + still
 
 
@@ -153,11 +164,11 @@ def _closing(points: Tensor, change: Change) -> Tensor:
 def _posed(crops: Crops, change: Change) -> Crops:
     """Expression and turn, in one reading of the pixels."""
     size = crops.size
-    expression, still = expressed(crops.mesh, change)
-    points = head_pose.turned(expression, change.yaw, change.pitch)
+    expression, still = change_expression(crops.mesh, change)
+    points = head_pose.rotate(expression, change.yaw, change.pitch)
     still = points + still - expression
-    pixels = read(crops.pixels, displacement(crops.mesh, points, size))
-    behind = read(crops.pixels, displacement(crops.mesh, still, size))
+    pixels = resample(crops.pixels, displacement(crops.mesh, points, size))
+    behind = resample(crops.pixels, displacement(crops.mesh, still, size))
     # Lids that close slide over eyeballs; where they open wider, nothing behind them is known.
     for eye, shut in ((mesh.LEFT_EYE, change.left_lid), (mesh.RIGHT_EYE, change.right_lid)):
         cover = mask.polygon(points[:, list(eye)], size) * (shut > 0).view(-1, 1, 1, 1)
@@ -171,7 +182,7 @@ def _posed(crops: Crops, change: Change) -> Crops:
     jaw = change.jaw.view(-1, 1, 1, 1)
     cover = colour.gaussian_blur(inside, 0.002 * size) * (jaw != 0)
     pixels = pixels + (torch.where(jaw < 0, behind, opened) - pixels) * cover
-    return moved(crops, pixels, points)
+    return with_mesh(crops, pixels, points)
 
 
 def _inside_mouth(pixels: Tensor, points: Tensor) -> Tensor:
@@ -203,7 +214,7 @@ def _gap(points: Tensor) -> Tensor:
     return (points[:, list(_LOWER_LIPS[1])] - points[:, list(_UPPER_LIPS[1])]).norm(dim=-1)
 
 
-def lit(crops: Crops, change: Change) -> Tensor:
+def relight(crops: Crops, change: Change) -> Tensor:
     """Pixels in the light of a lamp, (F, 3, S, S): it shines on the head's template, and on what is near as on that."""
     size, pose = crops.size, head_pose.fit(crops.mesh)
     facing = head_pose.normals().to(crops.mesh) @ pose.rotation.mT  # (F, 468, 3)
@@ -211,7 +222,9 @@ def lit(crops: Crops, change: Change) -> Tensor:
     (side, height), (ahead, level) = angles.sin(), angles.cos()
     lamp = torch.stack([side * level, -height, ahead * level], -1)
     bright = (0.35 + facing @ lamp[..., None]).clamp_min(0) / 1.35
-    values, inside = mesh_warp.interpolate(bright, crops.mesh, head_pose.near_last().to(bright.device), size)
+    values, inside = mesh_warp.interpolate(
+        bright, crops.mesh, head_pose.triangles_far_to_near().to(bright.device), size
+    )
     shown = inside.to(values)
     near, far = (colour.gaussian_blur(torch.cat([values, shown], 1), part * size) for part in (0.02, 0.15))
     spread = (near + 0.02 * far)[:, :1] / (near + 0.02 * far)[:, 1:].clamp_min(1e-5)
@@ -224,7 +237,7 @@ def lit(crops: Crops, change: Change) -> Tensor:
     return out.where(share > 0, crops.pixels)
 
 
-def graded(pixels: Tensor, change: Change) -> Tensor:
+def grade_colours(pixels: Tensor, change: Change) -> Tensor:
     """Pictures with another exposure, gamma, colour temperature and saturation, (F, 3, S, S)."""
     exposure, gamma, warmth, saturation = (
         value.view(-1, 1, 1, 1) for value in (change.exposure, change.gamma, change.warmth, change.saturation)
@@ -245,7 +258,7 @@ def _surrounded(crops: Crops, change: Change, others: Crops) -> Tensor:
     size, mine = crops.size, crops[rows]
     reach, other, seeds = change.reach[rows], change.other[rows], change.seed[rows].tolist()
     theirs = others[other.clamp_min(0)] if len(others) else mine
-    hair = lay(theirs, mine.mesh).pixels
+    hair = bend_to_mesh(theirs, mine.mesh).pixels
     hull = mask.hull(mine.mesh, size)
     level = [(pixels * hull).sum((2, 3), keepdim=True) for pixels in (mine.pixels, hair)]
     hair = (hair * (level[0] / level[1].clamp_min(1e-3)).clamp(0.6, 1.7)).clamp(0, 1)  # skin beside skin
@@ -257,7 +270,7 @@ def _surrounded(crops: Crops, change: Change, others: Crops) -> Tensor:
     cloud = grey + 0.3 * (tint - 0.5) + 0.25 * (cloud - 0.5)
     cloud = nnf.interpolate(cloud, (size, size), mode="bicubic").clamp(0, 1)
     around = torch.where((other < 0).view(-1, 1, 1, 1), cloud, hair)
-    own = mask.feather(ring(mine.mesh, reach, seeds, size), 0.04 * size)
+    own = mask.feather(wavy_outline(mine.mesh, reach, seeds, size), 0.04 * size)
     return crops.pixels.index_copy(0, rows, around + (mine.pixels - around) * own)
 
 

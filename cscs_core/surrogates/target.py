@@ -1,7 +1,7 @@
 """Target-creating surrogate: somebody else in the same situation: pose, expression, gaze, light and surroundings stay.
 
-Three ways: the nearest donor's face laid over (`from_donor`), the identity erased in place (`erased`), and any swapper
-with a person drawn at random (`from_swapper`).
+Three ways: the nearest donor's face laid over (`from_donor`), the identity erased in place (`erase_identity`), and any
+swapper with a person drawn at random (`from_swapper`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
 from ..faces.align import align
-from ..faces.bend import lay, ring
+from ..faces.bend import bend_to_mesh, wavy_outline
 from ..faces.identity import Encoder, identify
 from ..faces.landmarks import locate
 from ..faces.paste import paste
 from ..faces.swappers.base import Swapper, swap
-from ..faces.swappers.warp import WarpSwapper, opening
+from ..faces.swappers.warp import WarpSwapper, openness
 from ..models import FaceMesh
 from ..ops import colour, head_pose, mask, mesh
 from ..ops.geometry import similarity, warp
 from ..types import Crops, FaceSet, Identity, join
-from .base import Surrogate, did_rows, judged
-from .face_shape import Shape, reproportioned
+from .base import Surrogate, changes_per_row, filter_by_likeness
+from .face_shape import Shape, reshape_mesh
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Judge:
     shift: float = 0.05  # mean distance of the points found again, in outer-eye distances
     gap: float = 0.12  # change of the mouth's and the eyes' openings, in mouth and eye widths
 
-    def __call__(self, before: Crops, made: Crops, rows: Tensor, did: list[dict[str, Any]]) -> Surrogate:
+    def __call__(self, before: Crops, made: Crops, rows: Tensor, changes: list[dict[str, Any]]) -> Surrogate:
         """Those of the pictures made from the rows that pass."""
-        return judged(before, made, rows, did, self.encoder, most=self.most, keep=self.steady(before[rows], made))
+        return filter_by_likeness(
+            before, made, rows, changes, self.encoder, most=self.most, keep=self.same_pose(before[rows], made)
+        )
 
-    def steady(self, before: Crops, made: Crops) -> Tensor:
+    def same_pose(self, before: Crops, made: Crops) -> Tensor:
         """Whose points are found again where they should be, row by row, (F,) bool; all without landmarks."""
         if self.landmarks is None:
             return torch.ones_like(made.frame, dtype=torch.bool)
@@ -52,11 +54,11 @@ class Judge:
         old, new = (locate(crops.pixels, frame, crops.landmarks, self.landmarks) for crops in (before, made))
         wanted = old + made.mesh - before.mesh
         apart = (new - wanted).norm(dim=-1).mean(-1) / mesh.interocular(wanted).clamp_min(1)
-        gaps = torch.stack([(opening(new, part) - opening(wanted, part)).abs() for part in ("mouth", "eyes")])
+        gaps = torch.stack([(openness(new, part) - openness(wanted, part)).abs() for part in ("mouth", "eyes")])
         return (apart <= self.shift) & (gaps <= self.gap).all(0)
 
 
-ANYTHING = Judge()
+ACCEPT_ALL = Judge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def from_donor(
     donors: Crops,
     generator: Generator,
     options: DonorOptions = DonorOptions(),
-    judge: Judge = ANYTHING,
+    judge: Judge = ACCEPT_ALL,
 ) -> Surrogate:
     """The face of the donor held and lit most alike, laid over each face by the `warp` swapper within a random mask.
 
@@ -114,11 +116,11 @@ def from_donor(
         uniform() < options.keep_eyes,
         uniform() < options.keep_mouth,
     )
-    did = [{"way": "donor", **what} for what in did_rows(laying, {"donor": "seed"})]
+    changes = [{"way": "donor", **what} for what in changes_per_row(laying, {"donor": "seed"})]
     rows = laying.distance.isfinite().nonzero()[:, 0]
     # One by one: each has its own donor and its own options.
     made = [_laid(crops[row : row + 1], donors, laying, row) for row in rows.tolist()]
-    return judge(crops, join([*made, crops[[]]]), rows.to(donor), [did[row] for row in rows.tolist()])
+    return judge(crops, join([*made, crops[[]]]), rows.to(donor), [changes[row] for row in rows.tolist()])
 
 
 def _laid(one: Crops, donors: Crops, laying: _Laying, row: int) -> Crops:
@@ -130,7 +132,7 @@ def _laid(one: Crops, donors: Crops, laying: _Laying, row: int) -> Crops:
     )
     donor = donors[[int(laying.donor[row])]]
     done = swapper(one, Identity(donor, one.pixels.new_zeros(1, 1), one.pixels.new_ones(1)))
-    part = ring(one.mesh, laying.reach[row, None].to(one.mesh), [int(laying.seed[row])], one.size)
+    part = wavy_outline(one.mesh, laying.reach[row, None].to(one.mesh), [int(laying.seed[row])], one.size)
     cover = mask.feather(part, float(laying.seam[row]) * one.size)
     return replace(one, pixels=one.pixels + (done.pixels - one.pixels) * cover)
 
@@ -150,7 +152,7 @@ def nearest_donor(crops: Crops, donors: Crops) -> tuple[Tensor, Tensor]:
 def traits(crops: Crops) -> Tensor:
     """What a donor must share, in units that count alike, (F, 9): yaw, pitch, mouth, eyes, gaze, tone."""
     degrees = head_pose.fit(crops.mesh).degrees[:, :2]
-    gaps = torch.stack([opening(crops.mesh, part) for part in ("mouth", "eyes")], -1)
+    gaps = torch.stack([openness(crops.mesh, part) for part in ("mouth", "eyes")], -1)
     side = max(1, crops.size // 4)  # tone needs no detail
     face = mask.hull((crops.mesh + 0.5) * (side / crops.size) - 0.5, side)
     small = nnf.interpolate(crops.pixels, (side, side), mode="area") if len(crops) else crops.pixels[..., :side, :side]
@@ -175,13 +177,13 @@ def gaze(crops: Crops) -> Tensor:
     return torch.stack(looks).mean(0)
 
 
-def erased(
+def erase_identity(
     crops: Crops,
     generator: Generator,
     least: float = 8.0,
     most: float = 16.0,
     strength: float = 1.0,
-    judge: Judge = ANYTHING,
+    judge: Judge = ACCEPT_ALL,
 ) -> Surrogate:
     """Faces without identity: jaw, eye distance and nose changed by up to a fifth, and within the feathered outline
     only `least` to `most` pixels across left of them."""
@@ -195,7 +197,7 @@ def erased(
     parts = {name: strength * uniform(-1.0, 1.0) for name in ("jaw", "nose", "eyes")}
     across = uniform(least, most)
     shape = Shape.of(count, **parts)
-    bent = lay(crops, reproportioned(crops.mesh, shape))
+    bent = bend_to_mesh(crops, reshape_mesh(crops.mesh, shape))
     width = (bent.mesh.amax(1) - bent.mesh.amin(1))[:, 0]
     coarse = []
     # One by one: each has a size of its own.
@@ -206,11 +208,11 @@ def erased(
     blurred = torch.cat(coarse)
     cover = mask.feather(mask.hull(bent.mesh, size), 0.06 * size)
     made = replace(bent, pixels=bent.pixels + (blurred - bent.pixels) * cover)
-    did = [
+    changes = [
         {"way": "erased", "pixels": round(many, 2), **one}
-        for many, one in zip(across.tolist(), did_rows(shape), strict=True)
+        for many, one in zip(across.tolist(), changes_per_row(shape), strict=True)
     ]
-    return judge(crops, made, torch.arange(count, device=crops.frame.device), did)
+    return judge(crops, made, torch.arange(count, device=crops.frame.device), changes)
 
 
 def from_swapper(
@@ -219,7 +221,7 @@ def from_swapper(
     people: Sequence[Any],
     generator: Generator,
     strength: float = 1.0,
-    judge: Judge = ANYTHING,
+    judge: Judge = ACCEPT_ALL,
 ) -> Surrogate:
     """Each face swapped for a person drawn from those that the swapper has encoded."""
     count = len(crops)
@@ -234,11 +236,11 @@ def from_swapper(
         cut = align(pixels, faces[rows], swapper.template, size)
         pixels = paste(pixels, swap(cut, people[number], swapper, strength))
     made = replace(crops, pixels=pixels)
-    did = [{"way": "swapper", "person": number} for number in chosen.tolist()]
-    return judge(crops, made, torch.arange(count, device=crops.frame.device), did)
+    changes = [{"way": "swapper", "person": number} for number in chosen.tolist()]
+    return judge(crops, made, torch.arange(count, device=crops.frame.device), changes)
 
 
-def people_of(crops: Crops, encoder: Encoder) -> list[Identity]:
+def identities_of(crops: Crops, encoder: Encoder) -> list[Identity]:
     """Each face as a person, F of them."""
     faces = as_pictures(crops)
     return [identify(crops.pixels, faces[[row]], encoder, crops.size) for row in range(len(crops))]
@@ -272,7 +274,7 @@ def target_surrogate(
     donors: Crops,
     generator: Generator,
     options: TargetOptions = TargetOptions(),
-    judge: Judge = ANYTHING,
+    judge: Judge = ACCEPT_ALL,
     swapper: Swapper | None = None,
     people: Sequence[Any] = (),
 ) -> Surrogate:
@@ -290,7 +292,7 @@ def target_surrogate(
             part = from_donor(some, donors, generator, options.laying, judge)
         elif number == 1:
             blurred = replace(judge, most=options.blurred_most, landmarks=None)  # no points are found in a blur
-            part = erased(some, generator, judge=blurred)
+            part = erase_identity(some, generator, judge=blurred)
         elif swapper is not None:
             part = from_swapper(some, swapper, people, generator, judge=judge)
         else:
@@ -300,7 +302,7 @@ def target_surrogate(
     whole = Surrogate(
         join([one.crops for one in parts]),
         torch.cat([one.rows for one in parts]),
-        [what for one in parts for what in one.did],
+        [what for one in parts for what in one.changes],
         similarity,
     )
     return whole[whole.rows.argsort()]

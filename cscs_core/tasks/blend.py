@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..faces.align import resize
-from ..faces.bend import displacement, moved, read
-from ..faces.identity import Encoder, embedded, only, photographed
+from ..faces.bend import displacement, resample, with_mesh
+from ..faces.identity import Encoder, embed_crops, keep_photos, require_photos
 from ..faces.swappers.warp import nearest_pose
-from ..ops.batching import in_parts
+from ..ops.batching import map_in_chunks
 from ..types import Identity
 
 _AT_ONCE = 4  # photographs of each person
@@ -32,10 +32,10 @@ def blend(identities: Sequence[Identity], shares: Sequence[float], encoder: Enco
         raise ValueError(f"there are {len(shares)} shares for {len(identities)} people")
     if not all(0 <= share < math.inf for share in shares) or not any(shares):
         raise ValueError("shares must be numbers from 0 on, and not all of them 0")
-    people = [photographed(one) for one, share in zip(identities, shares, strict=True) if share]
+    people = [require_photos(one) for one, share in zip(identities, shares, strict=True) if share]
     if len(people) == 1:
         return people[0]
-    people = [only(one, one.weight > 0) for one in people]
+    people = [keep_photos(one, one.weight > 0) for one in people]
     most = max(people, key=lambda one: len(one.weight))
     size = max(one.crops.size for one in people)
     crops = resize(most.crops, size)
@@ -47,10 +47,10 @@ def blend(identities: Sequence[Identity], shares: Sequence[float], encoder: Enco
     points = torch.einsum("i,i...->...", part, torch.stack([own for _, own in lent]))
 
     def mixed(rows: Tensor) -> Tensor:
-        bent = [read(pixels[rows], displacement(own[rows], points[rows], size)) for pixels, own in lent]
+        bent = [resample(pixels[rows], displacement(own[rows], points[rows], size)) for pixels, own in lent]
         return torch.einsum("i,i...->...", part, torch.stack(bent))
 
     numbers = torch.arange(len(crops), device=points.device)
-    pixels = torch.cat(in_parts(mixed, numbers, _AT_ONCE)).clamp(0, 1)
-    crops = replace(moved(crops, pixels, points), frame=numbers)
-    return Identity(crops, embedded(crops, encoder), most.weight, encoder.name)
+    pixels = torch.cat(map_in_chunks(mixed, numbers, _AT_ONCE)).clamp(0, 1)
+    crops = replace(with_mesh(crops, pixels, points), frame=numbers)
+    return Identity(crops, embed_crops(crops, encoder), most.weight, encoder.name)

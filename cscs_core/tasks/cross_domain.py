@@ -18,13 +18,13 @@ from ..faces.detectors.base import Detector, Found
 from ..faces.identity import encode
 from ..faces.landmarks import locate
 from ..faces.paste import paste, paste_mask
-from ..faces.swappers.base import side_within, swap
+from ..faces.swappers.base import largest_size, swap
 from ..ops import colour, geometry, mask, mesh
 from ..ops.boxes import iou, suppress
-from ..pipeline import Models, Source, find
+from ..pipeline import Models, PreparedSource, find
 from ..types import Crops, FaceSet, join
 
-AGREED = 0.45  # mean score of two looks, see find_painted: finds a face in 7 of 100 pictures that show none
+AGREEMENT = 0.45  # mean score of two looks, see find_painted: finds a face in 7 of 100 pictures that show none
 _SURE = 0.5  # faces that the plain look finds with this score need no other look
 _LONGEST = 1280  # px, of the pictures that are looked at
 _LEAST = 0.1  # score of a face in one look that is counted at all
@@ -51,7 +51,7 @@ class Harmony:
 
 
 @dataclass(frozen=True)
-class Crossed:
+class CrossDomainResult:
     """A picture with swapped faces, and each of them to be redrawn."""
 
     image: Tensor  # (1, 3, H, W) float32, 0..1: `paste` of the crops
@@ -62,7 +62,7 @@ class Crossed:
 
 
 @torch.no_grad()
-def find_painted(image: Tensor, models: Models, threshold: float = AGREED) -> FaceSet:
+def find_painted(image: Tensor, models: Models, threshold: float = AGREEMENT) -> FaceSet:
     """The faces of a picture (1, 3, H, W), painted or faded too, best score first.
 
     Where the plain look finds none, five are compared: as it is, mirrored, with its contrast stretched, softened (no
@@ -129,17 +129,17 @@ def _stretched(image: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def cross(
+def swap_across_domains(
     image: Tensor,
     faces: FaceSet,
-    source: Source,
+    source: PreparedSource,
     models: Models,
     *,
     harmony: Harmony | None = None,
     strength: float = 1.0,
     context: float = 1.5,
     resolution: int = 512,
-) -> Crossed:
+) -> CrossDomainResult:
     """The person on all given faces of a picture (1, 3, H, W), in its colours and texture.
 
     The crops are upright, `resolution` px a side, and show `context` times as much as the FFHQ crop of a face. A later
@@ -157,14 +157,20 @@ def cross(
     crops = join(parts)
     after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
     likeness = after @ source.identity.mean
-    return Crossed(result, paste_mask(image, crops), crops, likeness, (after * before).sum(-1))
+    return CrossDomainResult(result, paste_mask(image, crops), crops, likeness, (after * before).sum(-1))
 
 
 def _cross_one(
-    image: Tensor, face: FaceSet, source: Source, harmony: Harmony, strength: float, context: float, resolution: int
+    image: Tensor,
+    face: FaceSet,
+    source: PreparedSource,
+    harmony: Harmony,
+    strength: float,
+    context: float,
+    resolution: int,
 ) -> Crops:
     swapper = source.swapper
-    size = side_within(swapper, resolution)
+    size = largest_size(swapper, resolution)
     narrow = swap(align(image, face, swapper.template, size), source.person, swapper, strength)
     wide = _cut(image, face, context, resolution)
     across = geometry.compose(geometry.invert(narrow.matrix), wide.matrix)

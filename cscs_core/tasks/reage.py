@@ -15,7 +15,7 @@ from ..faces.select import choose
 from ..faces.swappers.base import swap
 from ..ops import mask
 from ..ops.colour import gaussian_blur
-from ..pipeline import Models, Source, find
+from ..pipeline import Models, PreparedSource, find
 from ..types import Crops, FaceSet
 
 TAKES = ("whole face", "skin", "fine detail")
@@ -38,7 +38,7 @@ class ReAged:
 @torch.no_grad()
 def reage(
     image: Tensor,
-    reference: Source,
+    reference: PreparedSource,
     models: Models,
     *,
     take: str = TAKES[0],

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..faces.identity import encode, known_by
+from ..faces.identity import embedded_by, encode
 from ..ops import boxes, geometry, head_pose, mesh
 from ..pipeline import Models, find
 from ..types import FaceSet, Identity
@@ -96,7 +96,7 @@ def _slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class FaceMeasures:
     """One face before and after. None is what cannot be said: the face was not found again, or nothing to compare with
     was given."""
 
@@ -112,7 +112,7 @@ class Measured:
     seam: float | None  # see `seam`
 
 
-def sentences(row: Measured) -> list[str]:
+def sentences(row: FaceMeasures) -> list[str]:
     """What there is to say of a face, a line each, at most four."""
     lines = [f"frame {row.frame}, face {row.face}" + ("" if row.changed else ": unchanged")]
     if not row.found:
@@ -127,7 +127,7 @@ def sentences(row: Measured) -> list[str]:
     return lines
 
 
-def matched(faces: FaceSet, found: FaceSet) -> Tensor:
+def match_faces(faces: FaceSet, found: FaceSet) -> Tensor:
     """Which of the faces found (G,) each face (F,) is, by overlap within its frame, (F,) int64, -1 none. Each is used
     once, the best pair first."""
     overlap = boxes.iou(faces.box[:, None], found.box[None])
@@ -152,7 +152,7 @@ def report(
     identity: Identity | None = None,
     mask: Tensor | None = None,
     detection: float = 0.5,
-) -> list[Measured]:
+) -> list[FaceMeasures]:
     """What became of each of the F faces of the pictures (B, 3, H, W) before, in the same pictures after.
 
     `identity` is who they should look like; `mask` (B, 1, H, W) is where pixels were replaced, for the seam.
@@ -162,12 +162,12 @@ def report(
     if not len(faces):
         return []
     found = find(after, models, detection)
-    which = matched(faces, found)
+    which = match_faces(faces, found)
     there = which >= 0
     old, new = faces[there], found[which[there]]
     was, now = encode(before, old, models.encoder), encode(after, new, models.encoder)
     to_before = (was * now).sum(-1)
-    to_source = None if identity is None else now @ known_by(identity.to(now.device), models.encoder).mean
+    to_source = None if identity is None else now @ embedded_by(identity.to(now.device), models.encoder).mean
     points, others = new.mesh[:, list(mesh.IBUG68)], old.mesh[:, list(mesh.IBUG68)]
     columns = (to_source, to_before, pose_error(points, others), expression_error(points, others))
     listed = [[None] * len(old) if column is None else map(_known, column.tolist()) for column in columns]
@@ -180,7 +180,7 @@ def report(
         y, x = _within(box, before, 0)
         change = (after[frame, :, y, x] - before[frame, :, y, x]).abs()
         rows.append(
-            Measured(
+            FaceMeasures(
                 frame=frame,
                 face=int((faces.frame[:face] == frame).sum()),
                 box=tuple(box),

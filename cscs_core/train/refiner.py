@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor, nn
 
-from ..faces.swappers.lite import LEFT, SIDE, TOP, inner
+from ..faces.swappers.lite import LEFT, SIDE, TOP, refiner_window
 from ..hub import weights
 from ..models import Refiner
 from ..ops import geometry
@@ -77,7 +77,7 @@ def examples(all_of_them: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     """Rows of the examples as the refiner sees them, pictures in 0..1."""
     chosen = {name: value[rows] for name, value in all_of_them.items()}
     chosen["points"] = chosen["points"] - torch.tensor([LEFT, TOP])
-    chosen |= {name: inner(value) for name, value in chosen.items() if value.dtype == torch.uint8}
+    chosen |= {name: refiner_window(value) for name, value in chosen.items() if value.dtype == torch.uint8}
     return {name: value.float() / 255 if value.dtype == torch.uint8 else value for name, value in chosen.items()}
 
 

@@ -14,7 +14,7 @@ from cscs_core.eval.evidence_data import cut
 from cscs_core.eval.judges import interval, load_judges, retrieved
 from cscs_core.io.files import BadInput
 from cscs_core.ops import head_pose, mesh
-from cscs_core.surrogates.source_change import Change, changed
+from cscs_core.surrogates.source_change import Change, apply_change
 from cscs_core.tasks.report import pose_error
 from cscs_core.train.people import load_people
 
@@ -92,7 +92,7 @@ def test_most_of_a_known_turn_is_read(judges, people, yaw, pitch):
     crops = cut(people, facing, 256)
     count = torch.ones(len(crops))
     nothing = Change.none(len(crops))
-    turned = changed(crops, replace(nothing, yaw=yaw * count, pitch=pitch * count), crops)
+    turned = apply_change(crops, replace(nothing, yaw=yaw * count, pitch=pitch * count), crops)
     before = judges.points(crops.pixels, mesh.box(crops.mesh))
     after = judges.points(turned.pixels, mesh.box(turned.mesh))
     assert 10 < float(pose_error(after, before).mean()) < 13

@@ -6,10 +6,10 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from cscs_core.faces.align import align, lies, resize
-from cscs_core.faces.mask import FaceMask, masked, softened
+from cscs_core.faces.align import align, is_aligned_to, resize
+from cscs_core.faces.mask import MaskOptions, apply_mask, feather_mask
 from cscs_core.faces.paste import match_colour, paste, paste_mask
-from cscs_core.faces.swappers.base import reach
+from cscs_core.faces.swappers.base import editable_area
 from cscs_core.ops import geometry, mask
 from cscs_core.types import Crops, FaceSet
 
@@ -259,14 +259,14 @@ def test_no_crops_are_resized_to_no_crops():
 @pytest.mark.parametrize("template", [*geometry.TEMPLATES, "ffhq_quad"])
 def test_crops_lie_in_their_own_template_and_in_no_other(faces, smooth, template):
     crops = align(smooth(1, 200, 200), faces([(0, 90, 80, 40), (0, 110, 60, 20)], turn=0.2), template, 64)
-    assert lies(crops, template)
-    assert lies(resize(crops, 96), template)
+    assert is_aligned_to(crops, template)
+    assert is_aligned_to(resize(crops, 96), template)
     others = {"ffhq_512", "arcface_128", "arcface_112_v1", "mtcnn_512", "dfl_whole_face"} - {template}
-    assert not any(lies(crops, other) for other in others)
+    assert not any(is_aligned_to(crops, other) for other in others)
 
 
 def test_no_crops_lie_in_every_template():
-    assert lies(align(torch.rand(1, 3, 20, 30), FaceSet.empty(), size=16), "arcface_128")
+    assert is_aligned_to(align(torch.rand(1, 3, 20, 30), FaceSet.empty(), size=16), "arcface_128")
 
 
 def _lab(pixels, weight):
@@ -310,13 +310,15 @@ def _crowd(faces):
 def test_faces_look_the_same_however_many_are_worked_on_together(faces, smooth, monkeypatch, most):
     def work():
         crops = align(images, _crowd(faces), size=64)
-        crops = softened(masked(replace(crops, mask=reach(crops)), FaceMask("box", 0.02, 0.05, True, True)), 0.05)
+        crops = feather_mask(
+            apply_mask(replace(crops, mask=editable_area(crops)), MaskOptions("box", 0.02, 0.05, True, True)), 0.05
+        )
         return match_colour(images, replace(crops, pixels=crops.pixels * 0.7), 0.8)
 
     images = smooth(2, 120, 130)
     one = work()
     for module in ("align", "swappers.base", "mask", "paste"):
-        monkeypatch.setattr(f"cscs_core.faces.{module}.at_once", lambda device: most)
+        monkeypatch.setattr(f"cscs_core.faces.{module}.max_batch", lambda device: most)
     torch.testing.assert_close(work().pixels, one.pixels, atol=1e-5, rtol=0)
     torch.testing.assert_close(work().mask, one.mask, atol=1e-5, rtol=0)
 
@@ -325,13 +327,13 @@ def test_every_step_can_be_stopped_between_two_faces(faces, smooth):
     images, crowd, asked = smooth(2, 120, 130), _crowd(faces), []
     crops = align(images, crowd, size=64)
     steps = {
-        "align": lambda pause: align(images, crowd, size=64, pause=pause),
-        "reach": lambda pause: reach(crops, pause),
-        "masked": lambda pause: masked(crops, FaceMask(), pause=pause),
-        "softened": lambda pause: softened(crops, 0.1, pause),
-        "match_colour": lambda pause: match_colour(images, crops, 1.0, pause),
-        "paste": lambda pause: paste(images, crops, pause),
-        "paste_mask": lambda pause: paste_mask(images, crops, pause),
+        "align": lambda check_cancel: align(images, crowd, size=64, check_cancel=check_cancel),
+        "reach": lambda check_cancel: editable_area(crops, check_cancel),
+        "masked": lambda check_cancel: apply_mask(crops, MaskOptions(), check_cancel=check_cancel),
+        "softened": lambda check_cancel: feather_mask(crops, 0.1, check_cancel),
+        "match_colour": lambda check_cancel: match_colour(images, crops, 1.0, check_cancel),
+        "paste": lambda check_cancel: paste(images, crops, check_cancel),
+        "paste_mask": lambda check_cancel: paste_mask(images, crops, check_cancel),
     }
     for name, step in steps.items():
         asked.clear()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cscs_core.faces.identity import LiteEncoder, agreeing, encode, identify, known_by
+from cscs_core.faces.identity import LiteEncoder, drop_outliers, embedded_by, encode, identify
 from cscs_core.models import IdentityEncoder
 from cscs_core.types import Crops, Identity
 
@@ -21,9 +21,9 @@ def test_a_person_is_encoded_again_for_another_encoder_and_only_for_another(face
     first, second = (LiteEncoder(IdentityEncoder().eval(), name) for name in ("lite", "other"))
     with torch.no_grad():
         person = identify(picture, found, first)
-        again = known_by(person, second)
+        again = embedded_by(person, second)
         expected = encode(picture, found, second)
-    assert known_by(person, first) is person
+    assert embedded_by(person, first) is person
     assert (again.encoder, again.crops, again.weight) == ("other", person.crops, person.weight)
     assert (again.embedding * expected).sum(-1).min() > 0.999  # cut out of the crop instead of the picture
 
@@ -46,7 +46,7 @@ def person(*angles: float, weight: list[float] | None = None, encoder: str = "li
 
 
 def test_similarity_is_measured_against_the_mean_of_the_others():
-    found = agreeing(person(0, 20, 60), -1.0)
+    found = drop_outliers(person(0, 20, 60), -1.0)
     others = torch.tensor([40.0, 30.0, 10.0])  # the bisectors
     torch.testing.assert_close(found.similarity, (others - torch.tensor([0.0, 20.0, 60.0])).deg2rad().cos())
     assert found.kept.all() and not found.said
@@ -54,7 +54,7 @@ def test_similarity_is_measured_against_the_mean_of_the_others():
 
 def test_who_shows_somebody_else_is_left_out_with_a_sentence():
     whole = person(0, 10, 90, -5)
-    found = agreeing(whole, 0.5)
+    found = drop_outliers(whole, 0.5)
     assert found.kept.tolist() == [True, True, False, True]
     assert torch.equal(found.identity.embedding, whole.embedding[[0, 1, 3]])
     assert torch.equal(found.identity.crops.pixels, whole.crops.pixels[[0, 1, 3]])
@@ -62,27 +62,27 @@ def test_who_shows_somebody_else_is_left_out_with_a_sentence():
 
 
 def test_two_wrong_ones_among_five_do_not_speak_for_each_other():
-    assert agreeing(person(0, 5, 100, -5, 110), 0.5).kept.tolist() == [True, True, False, True, False]
+    assert drop_outliers(person(0, 5, 100, -5, 110), 0.5).kept.tolist() == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize("angles", [(0,), (0, 90), (0, 5, 100, 105), (0, 90, 180), (0, 90, 180, 270)])
 def test_without_a_majority_nobody_is_left_out(angles: tuple[float, ...]):
     whole = person(*angles)
-    found = agreeing(whole, 0.5)
+    found = drop_outliers(whole, 0.5)
     assert torch.equal(found.identity.embedding, whole.embedding) and found.kept.all()
     assert ("no majority agrees" in "".join(found.said)) == (len(angles) > 1)
 
 
 def test_one_photograph_has_no_others():
-    assert agreeing(person(30), 0.9).similarity.isnan().all()
+    assert drop_outliers(person(30), 0.9).similarity.isnan().all()
 
 
 @pytest.mark.parametrize(("weight", "kept"), [([1, 1, 1], [0, 1]), ([1, 1, 9], [0, 1, 2]), ([9, 1, 1], [0, 1])])
 def test_the_majority_is_counted_by_weight(weight: list[float], kept: list[int]):
     """Where the heaviest is the odd one, nobody can outvote it."""
-    assert agreeing(person(0, 10, 90, weight=weight), 0.5).kept.nonzero()[:, 0].tolist() == kept
+    assert drop_outliers(person(0, 10, 90, weight=weight), 0.5).kept.nonzero()[:, 0].tolist() == kept
 
 
 def test_a_photograph_that_does_not_count_has_no_voice():
-    found = agreeing(person(0, 90, 10, weight=[1, 0, 1]), 0.5)
+    found = drop_outliers(person(0, 90, 10, weight=[1, 0, 1]), 0.5)
     torch.testing.assert_close(found.similarity[[0, 2]], torch.tensor([10.0, 10.0]).deg2rad().cos())

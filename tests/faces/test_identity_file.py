@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cscs_core import pipeline
 from cscs_core.faces.align import align
-from cscs_core.faces.identity import LiteEncoder, embedded, known_by
+from cscs_core.faces.identity import LiteEncoder, embed_crops, embedded_by
 from cscs_core.faces.identity_file import LARGEST, listing, load_identity, named, save_identity, within
 from cscs_core.io.files import BadInput
 from cscs_core.models import IdentityEncoder
@@ -74,7 +74,7 @@ def test_a_person_comes_back_to_the_eighth_bit(person: Identity, file: Path) -> 
 def test_what_another_encoder_sees_in_the_file_it_saw_before(person: Identity, file: Path) -> None:
     other = LiteEncoder(IdentityEncoder().eval(), "other")
     with torch.no_grad():
-        before, after = embedded(person.crops, other), known_by(load_identity(file), other).embedding
+        before, after = embed_crops(person.crops, other), embedded_by(load_identity(file), other).embedding
     assert (before * after).sum(-1).min() > 0.9999
 
 
@@ -312,12 +312,12 @@ def test_a_face_model_with_another_embedding_is_refused(tmp_path: Path, embeddin
 def test_a_face_model_can_be_matched_and_nothing_else(tmp_path: Path, person: Identity) -> None:
     her = load_identity(reactor(tmp_path / "her.safetensors"))
     encoder = LiteEncoder(IdentityEncoder().eval())
-    assert known_by(her, replace(encoder, name="buffalo_l")) is her
+    assert embedded_by(her, replace(encoder, name="buffalo_l")) is her
     swapper: Any = None  # must not be asked
     models: Any = type("Models", (), {"device": "cpu", "encoder": replace(encoder, name="buffalo_l")})
     tries: list[Callable[[], Any]] = [
-        lambda: known_by(her, encoder),
-        lambda: pipeline.encoded(her, swapper, models),
+        lambda: embedded_by(her, encoder),
+        lambda: pipeline.prepare_source(her, swapper, models),
         lambda: blend([her, person], [1, 1], encoder),
         lambda: save_identity(tmp_path / "again.safetensors", her),
     ]

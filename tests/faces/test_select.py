@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cscs_core.faces.select import ORDERS, choose, inside, numbers, order, pick
+from cscs_core.faces.select import ORDERS, choose, numbers, order, pick, share_inside
 from cscs_core.types import FaceSet
 
 # frame, x, y, size; the frames mixed up
@@ -132,7 +132,7 @@ def test_likeness_goes_with_its_face_and_counts_from_the_threshold_on(squares):
 def test_a_face_is_inside_with_half_of_its_box_in_white(squares, edge, kept):
     limit = torch.zeros(1, 1, 80, 260)
     limit[..., 100:edge] = 1
-    chosen = choose(squares[1:2], within=inside(squares[1:2], limit))
+    chosen = choose(squares[1:2], within=share_inside(squares[1:2], limit))
     assert len(chosen.faces) == kept
     assert kept or chosen.skipped == [
         "face at 100,0 (60 px wide): 48% of it is white in the mask, at least half must be"
@@ -141,15 +141,15 @@ def test_a_face_is_inside_with_half_of_its_box_in_white(squares, edge, kept):
 
 def test_each_frame_has_its_own_limit_and_the_last_one_serves_the_rest(squares):
     limit = torch.stack([torch.zeros(1, 120, 260), torch.ones(1, 120, 260)])
-    assert widths(choose(squares, within=inside(squares, limit)).faces) == [50, 30]
-    assert widths(choose(squares, within=inside(squares, limit[1:])).faces) == [60, 40, 20, 50, 30]
+    assert widths(choose(squares, within=share_inside(squares, limit)).faces) == [50, 30]
+    assert widths(choose(squares, within=share_inside(squares, limit[1:])).faces) == [60, 40, 20, 50, 30]
 
 
 def test_only_what_lies_in_the_picture_counts_as_inside(squares):
     half_out = replace(squares[:2], box=torch.tensor([[-15.0, -15, 5, 5], [300, 0, 320, 20]]))
     limit = torch.zeros(1, 1, 100, 200)
     limit[..., :5, :5] = 1
-    assert inside(half_out, limit).tolist() == [1, 0]
+    assert share_inside(half_out, limit).tolist() == [1, 0]
 
 
 def test_gender_and_age_are_asked_of_faces_that_know_them(squares):
@@ -186,7 +186,7 @@ def test_people_are_asked_for_by_their_tracks(squares):
 
 
 def test_nothing_is_chosen_of_nothing():
-    within = inside(FaceSet.empty(), torch.ones(1, 1, 4, 4))
+    within = share_inside(FaceSet.empty(), torch.ones(1, 1, 4, 4))
     chosen = choose(FaceSet.empty(), indices=[0], likeness=within, within=within, gender="male", age=(1, 2), tracks=[0])
     assert len(chosen.faces) == len(chosen.candidates) == 0
     assert chosen.skipped == []

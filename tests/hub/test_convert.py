@@ -341,7 +341,7 @@ def test_random_damage_ends_in_one_line(zipped, tmp_path):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged)
         try:
-            convert.networks(path)
+            convert.read_networks(path)
         except BadInput as error:
             assert "\n" not in str(error)
 

@@ -20,7 +20,7 @@ from cscs_core.hub import download as hub
 from cscs_core.hub import store as folders
 from cscs_core.hub.download import fetch
 from cscs_core.hub.registry import ModelSpec
-from cscs_core.hub.store import Store, accept, accepted, default_store, find, take
+from cscs_core.hub.store import Store, accept, accepted, default_store, find, import_file
 from cscs_core.io.files import BadInput
 
 from ..hub_server import HubServer, pretended
@@ -299,19 +299,19 @@ def test_terms_that_cannot_be_noted_are_one_line(tmp_path: Path):
 
 def test_a_file_is_taken_from_a_folder_by_its_contents(store: Store, tmp_path: Path, hashed: list[str]):
     put(tmp_path / "stick" / "deep" / "renamed")
-    assert take(store, SPEC, tmp_path / "stick") == store.home / "tiny.onnx"
+    assert import_file(store, SPEC, tmp_path / "stick") == store.home / "tiny.onnx"
     assert inside(store) == {"tiny.onnx": CONTENT}
     hashed.clear()
-    assert find(store, SPEC) == take(store, SPEC, tmp_path / "gone") == store.home / "tiny.onnx"
+    assert find(store, SPEC) == import_file(store, SPEC, tmp_path / "gone") == store.home / "tiny.onnx"
     assert not hashed
 
 
 def test_a_folder_without_the_file_says_what_to_do(store: Store, tmp_path: Path):
     put(tmp_path / "stick" / "tiny.onnx", b"other")
     with pytest.raises(BadInput, match=f"has no tiny.onnx .*{SPEC.sha256}.*example.org.* into .*home"):
-        take(store, SPEC, tmp_path / "stick")
+        import_file(store, SPEC, tmp_path / "stick")
     with pytest.raises(BadInput, match="no such folder"):
-        take(store, SPEC, tmp_path / "nowhere")
+        import_file(store, SPEC, tmp_path / "nowhere")
     assert inside(store) == {}
 
 
@@ -321,7 +321,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_kept(
     put(tmp_path / "stick" / "tiny.onnx")
     monkeypatch.setattr(folders.shutil, "copyfile", lambda source, target: target.write_bytes(b"half"))
     with pytest.raises(BadInput, match="changed while it was copied"):
-        take(store, SPEC, tmp_path / "stick")
+        import_file(store, SPEC, tmp_path / "stick")
     assert inside(store) == {}
 
 

@@ -163,7 +163,7 @@ def test_the_photos_are_read_one_by_one_until_cancelled(identify: Any, core: Any
 
 def test_a_connected_detector_wins(pack: Any, identify: Any, core: Any, monkeypatch: Any) -> None:
     asked = []
-    models = pack.module("nodes.models")
+    models = pack.module("nodes.loaded")
     ready = models.ready
     monkeypatch.setattr(models, "ready", lambda image, detector: asked.append(detector) or ready(image))
     choice = models.Choice("detector", "buffalo_l")
@@ -188,7 +188,7 @@ class Encoder:
 @pytest.fixture
 def asked(pack: Any, core: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Which detectors were asked for; whatever they are, `Encoder` measures."""
-    models, detectors = pack.module("nodes.models"), []
+    models, detectors = pack.module("nodes.loaded"), []
     loaded = models.ready(pictures())
     loaded.encoder = Encoder()
     monkeypatch.setattr(models, "ready", lambda image, detector: detectors.append(detector) or loaded)

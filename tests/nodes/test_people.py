@@ -75,7 +75,7 @@ def looks(pack: Any, core: Any, monkeypatch: pytest.MonkeyPatch) -> list[torch.T
     monkeypatch.setattr(pack.module("cscs_core.pipeline"), "encode", encode)
     monkeypatch.setattr(pack.module("nodes.track"), "encode", encode)
     models = SimpleNamespace(device=torch.device("cpu"), encoder=SimpleNamespace(name="lite", width=2))
-    monkeypatch.setattr(pack.module("nodes.models"), "ready", lambda image, detector=None: models)
+    monkeypatch.setattr(pack.module("nodes.loaded"), "ready", lambda image, detector=None: models)
     return seen
 
 
@@ -84,9 +84,9 @@ def looks(pack: Any, core: Any, monkeypatch: pytest.MonkeyPatch) -> list[torch.T
 
 def test_the_badge_counts_and_the_model_from_load_model_wins(pack: Any, core: Any, monkeypatch: Any) -> None:
     asked = []
-    ready = pack.module("nodes.models").ready
-    monkeypatch.setattr(pack.module("nodes.models"), "ready", lambda image, name: asked.append(name) or ready(image))
-    choice = pack.module("nodes.models").Choice("detector", "buffalo_l")
+    ready = pack.module("nodes.loaded").ready
+    monkeypatch.setattr(pack.module("nodes.loaded"), "ready", lambda image, name: asked.append(name) or ready(image))
+    choice = pack.module("nodes.loaded").Choice("detector", "buffalo_l")
     node = pack.nodes["CSCS_DetectFaces"]
     shown = node.execute(pictures(2), "large-small", 0.5, "lite", choice).ui
     node.execute(pictures(2), "large-small", 0.5, "lite")

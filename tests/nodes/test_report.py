@@ -107,8 +107,8 @@ def test_only_the_faces_that_are_given_are_told(nodes):
 def test_a_person_of_another_detector_is_read_once_for_all_frames(nodes, pack, monkeypatch):
     person = nodes("CSCS_FaceIdentity", image=photo(0))[0]
     identity, crops = pack.module("cscs_core.faces.identity"), []
-    embedded = identity.embedded
-    monkeypatch.setattr(identity, "embedded", lambda some, *rest: crops.append(some) or embedded(some, *rest))
+    embedded = identity.embed_crops
+    monkeypatch.setattr(identity, "embed_crops", lambda some, *rest: crops.append(some) or embedded(some, *rest))
     target = torch.cat([photo(1)] * 3)
     done = nodes("CSCS_FaceReport", target=target, result=target, identity=replace(person, encoder="buffalo_l"))
     same = nodes("CSCS_FaceReport", target=target, result=target, identity=person)

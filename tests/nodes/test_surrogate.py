@@ -169,7 +169,7 @@ def test_somebody_else_is_in_the_same_place(run: Any, pack: Any, everyone: Any, 
 
 def test_the_person_connected_is_put_in(run: Any, pack: Any, loaded: Any, everyone: Any) -> None:
     faces, donor = everyone[[1]], everyone[[3]]
-    [person] = pack.module("cscs_core.surrogates.target").people_of(donor, loaded.encoder)
+    [person] = pack.module("cscs_core.surrogates.target").identities_of(donor, loaded.encoder)
     crops, _, _, report = run(NODES[1], faces, kind="swapper", identity=person, tries=1, most_likeness=1.0).result
     assert float(likeness(pack, crops, donor)) > float(likeness(pack, faces, donor)) + 0.2
     assert "way swapper, person 0" in report

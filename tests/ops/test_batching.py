@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from cscs_core.ops.batching import OutOfMemory, at_once, in_parts
+from cscs_core.ops.batching import OutOfMemory, map_in_chunks, max_batch
 
 
 class Small:
@@ -24,26 +24,26 @@ class Small:
 
 def test_parts_are_in_order_and_no_longer_than_asked():
     do = Small(100)
-    assert torch.cat(in_parts(do, torch.arange(7), 3)).tolist() == [0, 10, 20, 30, 40, 50, 60]
+    assert torch.cat(map_in_chunks(do, torch.arange(7), 3)).tolist() == [0, 10, 20, 30, 40, 50, 60]
     assert do.asked == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 5])
 def test_what_does_not_fit_is_halved_until_it_does_and_every_row_comes_once(room):
     do = Small(room)
-    assert torch.cat(in_parts(do, torch.arange(11), 8)).tolist() == list(range(0, 110, 10))
+    assert torch.cat(map_in_chunks(do, torch.arange(11), 8)).tolist() == list(range(0, 110, 10))
 
 
 def test_later_parts_keep_the_length_that_fitted():
     do = Small(2)
-    in_parts(do, torch.arange(8), 8)
+    map_in_chunks(do, torch.arange(8), 8)
     assert [len(part) for part in do.asked] == [8, 4, 2, 2, 2, 2]
 
 
 def test_a_single_row_that_does_not_fit_is_an_error():
     do = Small(0)
     with pytest.raises(OutOfMemory, match="no room"):
-        in_parts(do, torch.arange(4), 4)
+        map_in_chunks(do, torch.arange(4), 4)
     assert [len(part) for part in do.asked] == [4, 2, 1]
 
 
@@ -55,12 +55,12 @@ def test_another_error_is_not_tried_again():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        in_parts(do, range(4), 4)
+        map_in_chunks(do, range(4), 4)
     assert calls == [range(0, 4)]
 
 
 def test_no_rows_ask_nothing():
-    assert in_parts(Small(1), torch.arange(0), 4) == []
+    assert map_in_chunks(Small(1), torch.arange(0), 4) == []
 
 
 def test_a_failed_try_holds_no_memory_while_the_next_one_runs():
@@ -74,22 +74,22 @@ def test_a_failed_try_holds_no_memory_while_the_next_one_runs():
             raise OutOfMemory("no room")
         return len(rows)
 
-    assert in_parts(do, range(3), 4) == [1, 1, 1]
+    assert map_in_chunks(do, range(3), 4) == [1, 1, 1]
     assert len(made) == 4
 
 
 def test_the_pause_comes_before_every_part_and_may_stop_the_work():
     do, calls = Small(2), []
 
-    def pause() -> None:
+    def check_cancel() -> None:
         calls.append(len(do.asked))
         if len(calls) == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        in_parts(do, torch.arange(8), 4, pause)
+        map_in_chunks(do, torch.arange(8), 4, check_cancel)
     assert calls == [0, 1, 2, 3] and do.asked == [[0, 1, 2, 3], [0, 1], [2, 3]]
 
 
 def test_a_processor_takes_one_face_at_a_time_and_a_graphics_card_a_few():
-    assert [at_once(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [1, 8, 8]
+    assert [max_batch(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [1, 8, 8]

@@ -69,7 +69,7 @@ def test_a_head_turned_by_an_angle_is_measured_turned_by_it(sign: float):
     points = people(8)
     on = torch.full((8,), 15.0 * sign)
     before = head_pose.fit(points).degrees
-    yaw, pitch = (head_pose.fit(head_pose.turned(points, *turns)).degrees for turns in ((on, on * 0), (on * 0, on)))
+    yaw, pitch = (head_pose.fit(head_pose.rotate(points, *turns)).degrees for turns in ((on, on * 0), (on * 0, on)))
     torch.testing.assert_close(yaw[:, 0] - before[:, 0], on, rtol=0, atol=0.6)
     torch.testing.assert_close(yaw[:, 1], before[:, 1], rtol=0, atol=0.6)
     torch.testing.assert_close(pitch[:, 1] - before[:, 1], on, rtol=0, atol=0.6)
@@ -78,24 +78,24 @@ def test_a_head_turned_by_an_angle_is_measured_turned_by_it(sign: float):
 
 def test_no_turn_moves_no_point():
     points = people(3)
-    assert torch.equal(head_pose.turned(points, torch.zeros(3), torch.zeros(3)), points)
+    assert torch.equal(head_pose.rotate(points, torch.zeros(3), torch.zeros(3)), points)
 
 
 def test_a_turn_and_the_turn_back_meet():
     points, on = people(4), torch.full((4,), 12.0)
-    back = head_pose.turned(head_pose.turned(points, on, on * 0), -on, on * 0)
+    back = head_pose.rotate(head_pose.rotate(points, on, on * 0), -on, on * 0)
     assert (back - points).norm(dim=-1).mean() < 1.0
 
 
 def test_a_turned_head_is_cut_out_as_before():
     points = people(4)
-    turned = head_pose.turned(points, torch.full((4,), 18.0), torch.full((4,), -8.0))
+    turned = head_pose.rotate(points, torch.full((4,), 18.0), torch.full((4,), -8.0))
     matrix = geometry.similarity(mesh.five(turned), mesh.five(points))
     torch.testing.assert_close(matrix, torch.eye(2, 3).expand(4, 2, 3), rtol=0, atol=1e-3)
 
 
 def test_what_is_near_is_drawn_last():
-    triangles = head_pose.near_last()
+    triangles = head_pose.triangles_far_to_near()
     depth = head_pose.template()[triangles, 2].mean(-1)
     assert (depth.diff() >= 0).all()
     assert set(map(tuple, triangles.sort(-1).values.tolist())) == set(
@@ -105,13 +105,13 @@ def test_what_is_near_is_drawn_last():
 
 def test_each_head_turns_alone():
     points, on = people(3), torch.tensor([5.0, -10.0, 0.0])
-    together = head_pose.turned(points, on, on)
+    together = head_pose.rotate(points, on, on)
     for row in range(3):
         one = slice(row, row + 1)
-        torch.testing.assert_close(head_pose.turned(points[one], on[one], on[one]), together[one], rtol=0, atol=1e-3)
+        torch.testing.assert_close(head_pose.rotate(points[one], on[one], on[one]), together[one], rtol=0, atol=1e-3)
 
 
 def test_no_heads_turn_into_none():
     none = torch.zeros(0)
-    assert head_pose.turned(torch.zeros(0, mesh.POINTS, 2), none, none).shape == (0, mesh.POINTS, 2)
+    assert head_pose.rotate(torch.zeros(0, mesh.POINTS, 2), none, none).shape == (0, mesh.POINTS, 2)
     assert head_pose.fit(torch.zeros(0, mesh.POINTS, 2)).degrees.shape == (0, 3)

@@ -29,8 +29,8 @@ from cscs_core.pairs import make as pairs
 from cscs_core.pairs.manifest import Manifest
 from cscs_core.pairs.worker import PhotographInMemory, Plan, Tools, number_of
 from cscs_core.pipeline import Models, find, load_models
-from cscs_core.surrogates.base import Surrogate, unjudged
-from cscs_core.surrogates.recipe import Pool, insisted
+from cscs_core.surrogates.base import Surrogate, unfiltered
+from cscs_core.surrogates.recipe import Pool, retry_rejected
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.train.swap.data import FileProxies, folder_data
 from cscs_core.types import Crops, join
@@ -314,14 +314,14 @@ def test_tools_may_stop_the_work_anywhere_and_it_goes_on_to_the_same_files(tmp_p
     photographs, plan = in_memory(PEOPLE[1:3]), Plan(64, 0, 1)
     pauses = 0
 
-    def pause() -> None:
+    def check_cancel() -> None:
         nonlocal pauses
         pauses += 1
         if pauses in stops:
             raise KeyboardInterrupt
 
     stops: set[int] = set()
-    tools = Tools(models, pause)
+    tools = Tools(models, check_cancel)
     pairs.make_pairs(photographs, tmp_path / "whole", plan, tools=tools)
     stops, pauses = {1, 3, 6, 9}, 0
     stopped = 0
@@ -429,23 +429,23 @@ def test_what_is_rejected_is_drawn_again_and_rows_stay_in_order():
         """Lets the first of the even ones pass, or the first."""
         asked.append(some.frame.tolist())
         even = (some.frame % 2 == 0).nonzero()[:1, 0]
-        return unjudged(some, [{"was": row} for row in some.frame.tolist()])[even]
+        return unfiltered(some, [{"was": row} for row in some.frame.tolist()])[even]
 
-    whole = insisted(make, rows(6), tries=2)
+    whole = retry_rejected(make, rows(6), tries=2)
     assert asked == [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]
     assert whole.rows.tolist() == [0, 2]
-    assert whole.did == [{"try": 1, "was": 0}, {"try": 2, "was": 2}]
+    assert whole.changes == [{"try": 1, "was": 0}, {"try": 2, "was": 2}]
     assert whole.crops.frame.tolist() == [0, 2]
-    assert len(insisted(make, rows(0), tries=2)) == 0
+    assert len(retry_rejected(make, rows(0), tries=2)) == 0
 
 
 def test_donors_are_drawn_from_the_nearest(models: Models):
     faces = join([crop(path, models, 64) for path in PEOPLE])
     many = faces[[0] * 20 + [1] * 20 + [2] * 20]
     pool = Pool.of(replace(many, pixels=many.pixels.mul(255).round().byte()))
-    drawn = pool.alike(faces[[1]], Generator().manual_seed(0))
+    drawn = pool.nearest(faces[[1]], Generator().manual_seed(0))
     assert len(drawn) == 4 and ((drawn >= 20) & (drawn < 40)).all()
-    assert drawn.tolist() != pool.alike(faces[[1]], Generator().manual_seed(1)).tolist()
+    assert drawn.tolist() != pool.nearest(faces[[1]], Generator().manual_seed(1)).tolist()
     torch.testing.assert_close(pool[drawn].pixels, faces[[1] * 4].pixels, rtol=0, atol=0.003)
     empty = Pool.of(faces[[]])
-    assert len(empty.alike(faces, Generator())) == len(empty.some(Generator())) == 0
+    assert len(empty.nearest(faces, Generator())) == len(empty.sample(Generator())) == 0

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from cscs_core.faces.identity import Encoder
-from cscs_core.surrogates.attempts import Outcome, one_by_one
-from cscs_core.surrogates.base import Surrogate, unjudged
+from cscs_core.surrogates.attempts import Outcome, best_of_tries
+from cscs_core.surrogates.base import Surrogate, unfiltered
 from cscs_core.types import Crops
 
 
@@ -47,18 +47,18 @@ def turned(angles: list[float]) -> Any:
 
     def make(one: Crops, generator: Generator) -> Surrogate:
         angle = next(left)
-        return unjudged(replace(one, pixels=one.pixels + angle), [{"angle": angle}])
+        return unfiltered(replace(one, pixels=one.pixels + angle), [{"angle": angle}])
 
     return make
 
 
 def run(count: int, angles: list[float], **options: Any) -> Outcome:
-    return one_by_one(faces(count), 0, turned(angles), ENCODER, **options)
+    return best_of_tries(faces(count), 0, turned(angles), ENCODER, **options)
 
 
 def test_the_first_accepted_picture_is_taken() -> None:
     done = run(2, [1.0, 0.5, 0.1, 0.2], accepts=lambda before, made, similarity: similarity > 0.8, tries=3)
-    assert [what["angle"] for what in done.did] == [0.5, 0.1]
+    assert [what["angle"] for what in done.changes] == [0.5, 0.1]
     assert done.tries == [2, 1]
     assert done.accepted.tolist() == [True, True]
     torch.testing.assert_close(done.similarity, torch.tensor([0.5, 0.1]).cos())
@@ -68,24 +68,26 @@ def test_the_first_accepted_picture_is_taken() -> None:
 @pytest.mark.parametrize(("alike", "angle"), [(True, 0.5), (False, 1.0)])
 def test_of_rejected_pictures_the_most_or_least_alike_one_stays(alike: bool, angle: float) -> None:
     done = run(1, [0.7, 0.5, 1.0], accepts=lambda before, made, similarity: False, tries=3, alike=alike)
-    assert done.did == [{"angle": angle}]
+    assert done.changes == [{"angle": angle}]
     assert done.tries == [3] and done.accepted.tolist() == [False]
     assert torch.equal(done.crops.pixels, torch.full((1, 3, 64, 64), angle))
 
 
 def test_a_face_of_which_nothing_can_be_made_stays_itself() -> None:
     crops = faces(2)
-    done = one_by_one(crops, 0, lambda one, generator: unjudged(one, [{}])[torch.tensor([False])], ENCODER, tries=9)
-    assert done.tries == [0, 0] and not done.accepted.any() and done.did == [{}, {}]
+    done = best_of_tries(
+        crops, 0, lambda one, generator: unfiltered(one, [{}])[torch.tensor([False])], ENCODER, tries=9
+    )
+    assert done.tries == [0, 0] and not done.accepted.any() and done.changes == [{}, {}]
     assert torch.equal(done.crops.pixels, crops.pixels)
 
 
 def test_every_face_has_a_generator_of_its_own_whoever_follows() -> None:
     def draw(one: Crops, generator: Generator) -> Surrogate:
-        return unjudged(one, [{"drawn": float(torch.rand((), generator=generator))}])
+        return unfiltered(one, [{"drawn": float(torch.rand((), generator=generator))}])
 
     def drawn(count: int, seed: int) -> list[dict[str, Any]]:
-        return one_by_one(faces(count), seed, draw, ENCODER).did
+        return best_of_tries(faces(count), seed, draw, ENCODER).changes
 
     state = torch.random.get_rng_state()
     assert drawn(2, 3) == drawn(5, 3)[:2]
@@ -101,11 +103,11 @@ def test_no_faces_are_no_work() -> None:
 def test_a_pause_may_stop_the_work_before_any_try() -> None:
     pauses = iter([None, None, KeyboardInterrupt])
 
-    def pause() -> None:
+    def check_cancel() -> None:
         if error := next(pauses):
             raise error
 
     angles = iter([0.1, 0.2, 0.3])
     with pytest.raises(KeyboardInterrupt):
-        one_by_one(faces(3), 0, turned([*angles]), ENCODER, pause=pause)
+        best_of_tries(faces(3), 0, turned([*angles]), ENCODER, check_cancel=check_cancel)
     assert next(pauses, "asked three times") == "asked three times"

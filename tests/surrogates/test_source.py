@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from cscs_core.faces.bend import displacement, flipped, lay
-from cscs_core.faces.swappers.warp import opening
+from cscs_core.faces.bend import bend_to_mesh, displacement, flipped
+from cscs_core.faces.swappers.warp import openness
 from cscs_core.ops import colour, geometry, head_pose, mask, mesh
 from cscs_core.ops.camera import jpeg
 from cscs_core.ops.mesh import NOSE
 from cscs_core.surrogates.base import Surrogate
-from cscs_core.surrogates.source import Chance, SourceOptions, draw, source_surrogate
-from cscs_core.surrogates.source_change import Change, changed, expressed, graded, lit
+from cscs_core.surrogates.source import Chance, SourceOptions, draw_change, source_surrogate
+from cscs_core.surrogates.source_change import Change, apply_change, change_expression, grade_colours, relight
 from cscs_core.types import Crops
 
 SIZE = 128
@@ -33,7 +33,7 @@ def points(degrees: tuple[float, float] = (0.0, 0.0)) -> Tensor:
     face = mesh.mean_face()[None]
     target = geometry.template("ffhq_512", SIZE)[None]
     face = geometry.transform(face, geometry.similarity(mesh.five(face), target))
-    return head_pose.turned(face, *(torch.tensor([angle]) for angle in degrees))
+    return head_pose.rotate(face, *(torch.tensor([angle]) for angle in degrees))
 
 
 def crops(*faces: Tensor) -> Crops:
@@ -88,11 +88,11 @@ FACES = crops(points(), points((12.0, 0.0)), points((-8.0, 6.0)))
 
 
 def test_nothing_to_be_done_leaves_every_bit():
-    assert same(changed(FACES, Change.none(3), FACES), FACES)
+    assert same(apply_change(FACES, Change.none(3), FACES), FACES)
     made = source_surrogate(FACES, Generator().manual_seed(0), NOTHING)
     assert same(made.crops, FACES)
     assert made.rows.tolist() == [0, 1, 2]
-    assert [list(what) for what in made.did] == [["seed"]] * 3
+    assert [list(what) for what in made.changes] == [["seed"]] * 3
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -109,32 +109,33 @@ def test_each_chance_changes_pixels(name: str):
 
 
 def test_an_expression_leaves_contour_and_nose():
-    what = draw(FACES, FACES, Generator().manual_seed(2), replace(NOTHING, expression=Chance(1.0)))
+    what = draw_change(FACES, FACES, Generator().manual_seed(2), replace(NOTHING, expression=Chance(1.0)))
     what = replace(what, jaw=torch.tensor([1.0, -1.0, 0.5]))
-    moved = (expressed(FACES.mesh, what)[0] - FACES.mesh).norm(dim=-1)
+    moved = (change_expression(FACES.mesh, what)[0] - FACES.mesh).norm(dim=-1)
     assert moved[:, [*mesh.OVAL, *NOSE]].max() < 0.05
     assert moved.amax(1).min() > 1
-    assert (expressed(FACES.mesh, Change.none(3))[0] == FACES.mesh).all()
+    assert (change_expression(FACES.mesh, Change.none(3))[0] == FACES.mesh).all()
 
 
 def test_lids_shut_and_open_wider():
     gaps = [
-        opening(expressed(points(), change(left_lid=lid, right_lid=lid))[0], "eyes") / opening(points(), "eyes")
+        openness(change_expression(points(), change(left_lid=lid, right_lid=lid))[0], "eyes")
+        / openness(points(), "eyes")
         for lid in (0.9, 0.5, -0.3)
     ]
     torch.testing.assert_close(torch.cat(gaps), torch.tensor([0.1, 0.5, 1.3]), rtol=0, atol=0.01)
 
 
 def test_the_jaw_opens_a_shut_mouth_and_shuts_an_open_one():
-    shut = expressed(points(), change(jaw=-1.0))[0]
-    open_ = expressed(shut, change(jaw=1.0))[0]
-    assert opening(shut, "mouth") < 0.005
-    assert opening(open_, "mouth") > 0.15
-    assert opening(expressed(open_, change(jaw=-1.0))[0], "mouth") < 0.01
+    shut = change_expression(points(), change(jaw=-1.0))[0]
+    open_ = change_expression(shut, change(jaw=1.0))[0]
+    assert openness(shut, "mouth") < 0.005
+    assert openness(open_, "mouth") > 0.15
+    assert openness(change_expression(open_, change(jaw=-1.0))[0], "mouth") < 0.01
 
 
 def test_a_smile_draws_the_corners_out_and_up():
-    moved = (expressed(points(), change(smile=1.0))[0] - points())[0]
+    moved = (change_expression(points(), change(smile=1.0))[0] - points())[0]
     assert moved[61, 0] < -1
     assert moved[291, 0] > 1
     assert (moved[[61, 291], 1] < -1.5).all()
@@ -145,18 +146,18 @@ def test_a_lid_slides_over_the_eyeball():
     # An iris that would be flattened if the eye were squeezed.
     x, y = one.mesh[0, [159, 145]].mean(0).round().long().tolist()
     one.pixels[..., y, x - 8 : x + 8] = 1.0
-    half = changed(one, change(left_lid=0.5), one)
+    half = apply_change(one, change(left_lid=0.5), one)
     inside = (mask.polygon(half.mesh[:, list(mesh.LEFT_EYE)], SIZE) == 1).expand(1, 3, -1, -1)
     assert inside.sum() >= 30
     torch.testing.assert_close(half.pixels[inside], one.pixels[inside], rtol=0, atol=1e-4)
-    shut = changed(one, change(left_lid=0.95), one)
+    shut = apply_change(one, change(left_lid=0.95), one)
     lid = one.mesh[0, [159, 145]].mean(0).round().long() - torch.tensor([0, 2])
     assert (shut.pixels[0, :, lid[1], lid[0]] - torch.tensor(SKIN)).abs().max() < 0.2
 
 
 def test_an_opened_mouth_is_dark_below_the_teeth():
-    shut = lay(FACES[:1], expressed(points(), change(jaw=-1.0))[0])
-    opened = changed(shut, change(jaw=1.0), shut)
+    shut = bend_to_mesh(FACES[:1], change_expression(points(), change(jaw=-1.0))[0])
+    opened = apply_change(shut, change(jaw=1.0), shut)
     upper, lower = opened.mesh[0, 13], opened.mesh[0, 14]
     teeth, dark = (
         opened.pixels[0, :, int(place[1].round()), int(place[0].round())]
@@ -167,7 +168,7 @@ def test_an_opened_mouth_is_dark_below_the_teeth():
 
 def test_a_lamp_brightens_its_side():
     one = FACES[:1]
-    done = lit(one, change(lamp=1.0, lamp_yaw=60.0))
+    done = relight(one, change(lamp=1.0, lamp_yaw=60.0))
     gain = done / one.pixels.clamp_min(0.05)
     left, right = (
         gain[0, :, int(one.mesh[0, i, 1]), int(one.mesh[0, i, 0])].mean() for i in (50, 280)
@@ -177,7 +178,7 @@ def test_a_lamp_brightens_its_side():
 
 def test_a_stop_of_exposure_doubles_the_light():
     grey = torch.full((1, 3, 4, 4), 0.25)
-    done = graded(grey, change(exposure=1.0))
+    done = grade_colours(grey, change(exposure=1.0))
     torch.testing.assert_close(done**2.2 / grey**2.2, torch.full_like(grey, 2.0), rtol=1e-3, atol=0)
 
 
@@ -198,31 +199,31 @@ def test_jpeg_is_nearly_that_of_a_file(quality: int):
 def test_new_surroundings_leave_the_face():
     one, others = FACES[:1], crops(points((5.0, 0.0)))
     others.pixels[..., :20, :20] = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)
-    done = changed(one, change(seed=4, reach=0.25, other=0), others).pixels
+    done = apply_change(one, change(seed=4, reach=0.25, other=0), others).pixels
     face = (mask.hull(one.mesh, SIZE) > 0).expand(1, 3, -1, -1)
     torch.testing.assert_close(done[face], one.pixels[face], rtol=0, atol=5e-3)
     assert done[0, 1, 5, 5] > 0.5 > done[0, 0, 5, 5]
-    cloud = changed(one, change(seed=4, reach=0.25, other=-1), others).pixels
+    cloud = apply_change(one, change(seed=4, reach=0.25, other=-1), others).pixels
     torch.testing.assert_close(cloud[face], one.pixels[face], rtol=0, atol=5e-3)
     assert (cloud - done)[..., :10, :10].abs().mean() > 0.05
 
 
 def test_nobody_borrows_their_own_surroundings():
     options = replace(NOTHING, surroundings=Chance(1.0))
-    assert draw(FACES[:1], FACES[:1], Generator().manual_seed(0), options).other.tolist() == [-1]
+    assert draw_change(FACES[:1], FACES[:1], Generator().manual_seed(0), options).other.tolist() == [-1]
     many = FACES[[0, 1] * 8]
-    other = draw(many, many, Generator().manual_seed(0), options).other
+    other = draw_change(many, many, Generator().manual_seed(0), options).other
     assert (other >= 0).sum() > 5
     assert ((other % 2 != torch.arange(16) % 2) | (other < 0)).all()
 
 
 def test_a_turned_head_is_not_turned_back():
     away = crops(*(points((28.0, 0.0)) for _ in range(32)))
-    what = draw(away, away, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
+    what = draw_change(away, away, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
     assert what.yaw.min() > -1
     assert what.yaw.max() > 1
     front = crops(*(points() for _ in range(32)))
-    free = draw(front, front, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
+    free = draw_change(front, front, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
     assert free.yaw.abs().max() > 12
     assert free.yaw.abs().max() <= 20
 
@@ -246,14 +247,14 @@ def test_a_mirrored_face_has_its_points_where_they_are_seen():
 def test_seeds_repeat():
     first, again, other = (source_surrogate(FACES, Generator().manual_seed(s), EVERYTHING) for s in (7, 7, 8))
     assert same(first.crops, again.crops)
-    assert first.did == again.did
+    assert first.changes == again.changes
     assert not same(first.crops, other.crops)
 
 
 def test_what_was_done_is_json():
-    did = source_surrogate(FACES, Generator().manual_seed(7), EVERYTHING).did
-    assert json.loads(json.dumps(did)) == did
-    assert {"left_lid", "yaw", "lamp", "lamp_yaw", "noise", "jpeg", "flip", "reach", "other"} <= set(did[0])
+    changes = source_surrogate(FACES, Generator().manual_seed(7), EVERYTHING).changes
+    assert json.loads(json.dumps(changes)) == changes
+    assert {"left_lid", "yaw", "lamp", "lamp_yaw", "noise", "jpeg", "flip", "reach", "other"} <= set(changes[0])
 
 
 def test_somebody_else_is_rejected():
@@ -265,15 +266,15 @@ def test_somebody_else_is_rejected():
     assert kept.similarity is not None
     assert kept.rows.tolist() == (every.similarity >= 0.9).nonzero()[:, 0].tolist()
     assert 0 < len(kept) < 12
-    assert kept.did == [every.did[row] for row in kept.rows.tolist()]
+    assert kept.changes == [every.changes[row] for row in kept.rows.tolist()]
     assert torch.equal(kept.crops.pixels, every.crops.pixels[kept.rows])
 
 
 def test_a_row_of_a_batch_is_that_face_alone():
-    what = draw(FACES, FACES, Generator().manual_seed(5), EVERYTHING)
-    together = changed(FACES, what, FACES)
+    what = draw_change(FACES, FACES, Generator().manual_seed(5), EVERYTHING)
+    together = apply_change(FACES, what, FACES)
     for row in range(3):
-        alone = changed(FACES[[row]], what[[row]], FACES)
+        alone = apply_change(FACES[[row]], what[[row]], FACES)
         torch.testing.assert_close(alone.mesh, together.mesh[[row]], rtol=0, atol=1e-3)
         assert (alone.pixels - together.pixels[[row]]).abs().mean() < 1e-4  # JPEG rounds
 
@@ -281,7 +282,7 @@ def test_a_row_of_a_batch_is_that_face_alone():
 def test_no_faces_give_no_pictures():
     none = source_surrogate(FACES[[]], Generator().manual_seed(0), EVERYTHING, Brightness())
     assert len(none) == 0
-    assert none.did == []
+    assert none.changes == []
     assert none.crops.pixels.shape == (0, 3, SIZE, SIZE)
     assert len(source_surrogate(FACES[[]], Generator().manual_seed(0), EVERYTHING, others=FACES)) == 0
     assert len(source_surrogate(FACES, Generator().manual_seed(0), EVERYTHING, others=FACES[[]])) == 3
@@ -289,7 +290,7 @@ def test_no_faces_give_no_pictures():
 
 def test_points_move_as_told_and_the_border_stays():
     target = FACES.mesh + 3 * torch.sin(FACES.mesh.flip(-1) / 9)
-    done = lay(FACES, target)
+    done = bend_to_mesh(FACES, target)
     border = torch.ones(SIZE, SIZE, dtype=torch.bool)
     border[1:-1, 1:-1] = False
     assert torch.equal(done.pixels[..., border], FACES.pixels[..., border])
@@ -307,4 +308,4 @@ def test_what_came_first_is_counted_and_told_first():
     then = Surrogate(FACES[[0]], torch.tensor([1]), [{"b": 3}], torch.tensor([0.5]))
     both = then.after(first)
     assert both.rows.tolist() == [0]
-    assert both.did == [{"a": 2, "b": 3}]
+    assert both.changes == [{"a": 2, "b": 3}]

@@ -16,7 +16,7 @@ from cscs_core.surrogates.target import (
     DonorOptions,
     Judge,
     TargetOptions,
-    erased,
+    erase_identity,
     from_donor,
     from_swapper,
     gaze,
@@ -43,7 +43,7 @@ def crop(
     face = mesh.mean_face()[None]
     target = geometry.template("ffhq_512", SIZE)[None]
     face = geometry.transform(face, geometry.similarity(mesh.five(face), target))
-    face = head_pose.turned(face, *(torch.tensor([angle]) for angle in degrees))
+    face = head_pose.rotate(face, *(torch.tensor([angle]) for angle in degrees))
     face[:, [95, 88, 178, 87, 14, 317, 402, 318, 324], 1] += mouth * (face[:, 308, 0] - face[:, 78, 0])
     noise = torch.rand(1, 3, SIZE, SIZE, generator=Generator().manual_seed(seed))
     pixels = colour.gaussian_blur(noise, 3)
@@ -143,7 +143,7 @@ def test_gaze_is_where_the_irises_are(look: float):
 def test_a_donor_gives_the_face_and_nothing_else():
     made = from_donor(FACES, DONORS, Generator().manual_seed(0), PLAIN)
     assert made.rows.tolist() == [0, 1, 2]
-    assert [what["donor"] for what in made.did][:2] == [0, 1]
+    assert [what["donor"] for what in made.changes][:2] == [0, 1]
     outside = (mask.hull(FACES.mesh, SIZE) == 0).expand(-1, 3, -1, -1)
     assert torch.equal(made.crops.pixels[outside], FACES.pixels[outside])
     assert torch.equal(made.crops.mesh, FACES.mesh)
@@ -161,7 +161,7 @@ def test_eyes_and_mouth_may_stay():
         inside = (part(FACES.mesh, SIZE) > 0.9).expand(-1, 3, -1, -1)
         apart = [(made.crops.pixels - FACES.pixels)[inside].abs().mean() for made in (laid, kept)]
         assert apart[1] < 0.4 * apart[0]
-    assert all(what["keep_eyes"] and what["keep_mouth"] for what in kept.did)
+    assert all(what["keep_eyes"] and what["keep_mouth"] for what in kept.changes)
 
 
 def test_masks_differ_from_draw_to_draw():
@@ -170,12 +170,12 @@ def test_masks_differ_from_draw_to_draw():
 
 
 def test_seeds_repeat():
-    for way in (lambda g: from_donor(FACES, DONORS, g), lambda g: erased(FACES, g)):
+    for way in (lambda g: from_donor(FACES, DONORS, g), lambda g: erase_identity(FACES, g)):
         first, again, other = (way(Generator().manual_seed(seed)) for seed in (4, 4, 5))
         assert same(first.crops, again.crops)
-        assert first.did == again.did
-        assert first.did != other.did
-        assert json.loads(json.dumps(first.did)) == first.did
+        assert first.changes == again.changes
+        assert first.changes != other.changes
+        assert json.loads(json.dumps(first.changes)) == first.changes
 
 
 def test_a_row_of_a_batch_is_that_face_alone():
@@ -209,7 +209,7 @@ def test_a_judge_lets_nobody_pass_whose_mouth_moved(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_erased_face_is_coarse_and_the_rest_is_not():
-    made = erased(FACES, Generator().manual_seed(0), strength=0.0)
+    made = erase_identity(FACES, Generator().manual_seed(0), strength=0.0)
     inner = mask.grow(mask.hull(FACES.mesh, SIZE), -0.08 * SIZE)
 
     def detail(pixels: Tensor) -> Tensor:
@@ -220,21 +220,21 @@ def test_an_erased_face_is_coarse_and_the_rest_is_not():
     assert torch.equal(made.crops.pixels[outside], FACES.pixels[outside])
     mean = [(pixels * inner).sum() / inner.sum() for pixels in (made.crops.pixels, FACES.pixels)]
     assert mean[0].item() == pytest.approx(mean[1].item(), rel=0.02)
-    assert all(8 <= what["pixels"] <= 16 for what in made.did)
+    assert all(8 <= what["pixels"] <= 16 for what in made.changes)
 
 
 def test_an_erased_face_has_another_shape():
-    made = erased(FACES, Generator().manual_seed(0))
+    made = erase_identity(FACES, Generator().manual_seed(0))
     assert ((made.crops.mesh - FACES.mesh).norm(dim=-1).amax(1) > 1).all()
     assert torch.equal(made.crops.pixels[..., 0, :], FACES.pixels[..., 0, :])
-    assert {"jaw", "nose", "eyes"} <= set(made.did[0])
+    assert {"jaw", "nose", "eyes"} <= set(made.changes[0])
 
 
 def test_a_swapper_puts_one_of_its_people_on_each_face():
     people = [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
     many = FACES[[0, 1, 2, 0, 1, 2]]
     made = from_swapper(many, Painter(), people, Generator().manual_seed(0))
-    numbers = [what["person"] for what in made.did]
+    numbers = [what["person"] for what in made.changes]
     assert set(numbers) == {0, 1}
     inside = mask.grow(mask.hull(many.mesh, SIZE), -4)
     colours = (made.crops.pixels * inside).sum((2, 3)) / inside.sum((2, 3))
@@ -250,9 +250,9 @@ def test_ways_are_drawn_and_rows_stay_in_order():
         many, DONORS, Generator().manual_seed(0), options, swapper=Painter(), people=[(1.0, 0.0, 0.0)]
     )
     assert made.rows.tolist() == list(range(12))
-    assert {what["way"] for what in made.did} == {"donor", "erased", "swapper"}
+    assert {what["way"] for what in made.changes} == {"donor", "erased", "swapper"}
     alone = target_surrogate.target_surrogate(many, FACES[[]], Generator().manual_seed(0), options)
-    assert {what["way"] for what in alone.did} == {"erased"}  # no donors, no swapper
+    assert {what["way"] for what in alone.changes} == {"erased"}  # no donors, no swapper
 
 
 def test_no_faces_give_no_pictures():
@@ -261,10 +261,10 @@ def test_no_faces_give_no_pictures():
     for made in (
         from_donor(none, DONORS, generator, judge=judge),
         from_donor(FACES, none, generator, judge=judge),
-        erased(none, generator, judge=judge),
+        erase_identity(none, generator, judge=judge),
         from_swapper(none, Painter(), [(1.0, 0.0, 0.0)], generator, judge=judge),
         target_surrogate.target_surrogate(none, DONORS, generator, judge=judge),
     ):
         assert len(made) == 0
-        assert made.did == []
+        assert made.changes == []
         assert made.crops.pixels.shape == (0, 3, SIZE, SIZE)

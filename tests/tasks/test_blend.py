@@ -12,8 +12,8 @@ from torch import Tensor
 
 from cscs_core import pipeline
 from cscs_core.faces.align import align, resize
-from cscs_core.faces.bend import lay
-from cscs_core.faces.identity import LiteEncoder, embedded
+from cscs_core.faces.bend import bend_to_mesh
+from cscs_core.faces.identity import LiteEncoder, embed_crops
 from cscs_core.faces.swappers.lite import load_lite
 from cscs_core.io import images
 from cscs_core.models import IdentityEncoder
@@ -37,7 +37,7 @@ def person(
     count = len(greys)
     angles = torch.tensor(yaw).expand(count)
     middle = mesh.mean_face()[None] * size / 4 + (size - 1) / 2
-    points = head_pose.turned(middle.expand(count, -1, -1), angles, torch.zeros(count))
+    points = head_pose.rotate(middle.expand(count, -1, -1), angles, torch.zeros(count))
     crops = Crops(
         torch.tensor(greys).view(-1, 1, 1, 1).expand(-1, 3, size, size),
         torch.ones(count, 1, size, size),
@@ -68,8 +68,8 @@ def test_one_face_in_two_shapes_is_halfway_that_face_in_the_shape_between(
     crops = align(smooth(1, 128, 128), found, size=128)
     wider = (crops.mesh - 64) * torch.tensor([1.12, 1.0]) + 64
     a = Identity(crops, torch.zeros(1, 2), torch.ones(1))
-    whole = blend([a, replace(a, crops=lay(crops, wider))], [1, 1], encoder)
-    between = lay(crops, (crops.mesh + wider) / 2)
+    whole = blend([a, replace(a, crops=bend_to_mesh(crops, wider))], [1, 1], encoder)
+    between = bend_to_mesh(crops, (crops.mesh + wider) / 2)
     inside = mask.grow(mask.hull(between.mesh, 128), -4.0) > 0.9
     assert inside.sum() > 2000
     apart, before = ((one.pixels - between.pixels).abs().mean(1, keepdim=True)[inside] for one in (whole.crops, crops))
@@ -112,7 +112,7 @@ def test_crops_become_as_large_as_the_largest(encoder: LiteEncoder) -> None:
 def test_the_encoder_reads_the_mixed_photographs(encoder: LiteEncoder) -> None:
     whole = blend([person(0.1), person(0.9, 0.5, yaw=(0.0, 20.0))], [1, 3], encoder)
     assert whole.encoder == "some"
-    torch.testing.assert_close(whole.embedding, embedded(whole.crops, encoder))
+    torch.testing.assert_close(whole.embedding, embed_crops(whole.crops, encoder))
 
 
 @pytest.mark.parametrize("shares", [[1], [0, 0], [-1, 2], [float("nan"), 1], [float("inf"), 1]])

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from cscs_core.faces.mask import softened
+from cscs_core.faces.mask import feather_mask
 from cscs_core.faces.paste import paste
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
 from cscs_core.ops import colour, mask
-from cscs_core.pipeline import Models, NoFace, Source, encoded, find, identity_from, load_models
-from cscs_core.tasks.cross_domain import AGREED, Harmony, cross, find_painted, harmonise
+from cscs_core.pipeline import Models, NoFace, PreparedSource, find, identity_from, load_models, prepare_source
+from cscs_core.tasks.cross_domain import AGREEMENT, Harmony, find_painted, harmonise, swap_across_domains
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.types import FaceSet, Identity, join
 
@@ -43,8 +43,8 @@ def models() -> Models:
 
 
 @pytest.fixture(scope="module")
-def person(models: Models) -> Source:
-    return encoded(known([photo(0)], models), WarpSwapper(), models)
+def person(models: Models) -> PreparedSource:
+    return prepare_source(known([photo(0)], models), WarpSwapper(), models)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def faces(models: Models) -> FaceSet:
 
 def known(pictures: list[torch.Tensor], models: Models) -> Identity:
     """The person of paintings or photographs."""
-    return identity_from(pictures, models, threshold=AGREED, look=find_painted)
+    return identity_from(pictures, models, threshold=AGREEMENT, look=find_painted)
 
 
 def apart(one: FaceSet, other: FaceSet) -> float:
@@ -102,10 +102,10 @@ def test_a_person_is_known_from_a_painting(models):
 @pytest.mark.parametrize("context", [1.0, 2.5])
 def test_the_crops_as_they_are_are_the_picture(models, person, faces, context):
     picture = painted(photo(3))
-    done = cross(picture, faces, person, models, context=context, resolution=256)
+    done = swap_across_domains(picture, faces, person, models, context=context, resolution=256)
     assert paste(picture, done.crops).equal(done.image)
     # Paste Faces fades the border of every crop.
-    assert torch.allclose(paste(picture, softened(done.crops, 0.0)), done.image, atol=1e-5)
+    assert torch.allclose(paste(picture, feather_mask(done.crops, 0.0)), done.image, atol=1e-5)
     assert (done.image - picture).abs().max() > 0.1
     assert (done.image - picture).where(done.mask == 0, 0).abs().max() == 0
 
@@ -120,34 +120,41 @@ def test_two_faces_that_touch_are_the_picture_too(models, person, faces):
         faces.track,
     )
     picture = painted(photo(3))
-    done = cross(picture, join([faces, shifted]), person, models, resolution=256)
+    done = swap_across_domains(picture, join([faces, shifted]), person, models, resolution=256)
     assert len(done.crops) == 2
     assert paste(picture, done.crops).equal(done.image)
 
 
 def test_without_a_face_or_without_strength_nothing_changes(models, person, faces):
     picture = painted(photo(3))
-    for done in (cross(picture, faces[:0], person, models), cross(picture, faces, person, models, strength=0.0)):
+    for done in (
+        swap_across_domains(picture, faces[:0], person, models),
+        swap_across_domains(picture, faces, person, models, strength=0.0),
+    ):
         assert done.image.equal(picture) and not done.mask.any()
 
 
 def test_more_context_shows_more(models, person, faces):
-    near, far = (cross(photo(3), faces, person, models, context=c, resolution=256).crops for c in (1.0, 2.0))
+    near, far = (
+        swap_across_domains(photo(3), faces, person, models, context=c, resolution=256).crops for c in (1.0, 2.0)
+    )
     wide = [float((crops.landmarks[0, 0] - crops.landmarks[0, 1]).norm()) for crops in (near, far)]
     assert wide[0] == pytest.approx(2 * wide[1], rel=1e-3)
     with pytest.raises(ValueError, match=r"context is 0\.5"):
-        cross(photo(3), faces, person, models, context=0.5)
+        swap_across_domains(photo(3), faces, person, models, context=0.5)
 
 
 def test_the_person_comes_through(models, person, faces):
-    done = cross(painted(photo(3)), faces, person, models, resolution=512)
+    done = swap_across_domains(painted(photo(3)), faces, person, models, resolution=512)
     assert float(done.after) > float(done.before)
 
 
 def crops(models: Models):
     """A face, a painting of it, its mesh and skin, in crop pixels."""
-    done = cross(photo(3), find(photo(3), models), encoded(known([photo(3)], models), WarpSwapper(), models),
-                 models, context=1.0, resolution=256, strength=0.0)  # fmt: skip
+    source = prepare_source(known([photo(3)], models), WarpSwapper(), models)
+    done = swap_across_domains(
+        photo(3), find(photo(3), models), source, models, context=1.0, resolution=256, strength=0.0
+    )
     skin = mask.hull(done.crops.mesh, 256) * (1 - mask.features(done.crops.mesh, 256))
     return done.crops.pixels, painted(done.crops.pixels), done.crops.mesh, skin
 

@@ -11,7 +11,7 @@ from cscs_core.faces.swappers.base import swap
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
 from cscs_core.ops import colour, mask
-from cscs_core.pipeline import Models, Source, encoded, find, identity_from, load_models
+from cscs_core.pipeline import Models, PreparedSource, find, identity_from, load_models, prepare_source
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.tasks.reage import reage, taken
 from cscs_core.types import Crops
@@ -30,13 +30,13 @@ def models() -> Models:
 
 
 @pytest.fixture(scope="module")
-def reference(models: Models) -> Source:
+def reference(models: Models) -> PreparedSource:
     """The second person, mirrored and in other light: another photo of the same one."""
-    return encoded(identity_from([photo(1).flip(-1) * 0.8 + 0.1], models), WarpSwapper(), models)
+    return prepare_source(identity_from([photo(1).flip(-1) * 0.8 + 0.1], models), WarpSwapper(), models)
 
 
 @pytest.fixture(scope="module")
-def crops(models: Models, reference: Source) -> tuple[Crops, Crops]:
+def crops(models: Models, reference: PreparedSource) -> tuple[Crops, Crops]:
     """The third person, and with the face of the second."""
     target = align(photo(2), find(photo(2), models), size=256)
     return target, swap(target, reference.person, reference.swapper)

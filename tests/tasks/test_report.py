@@ -12,12 +12,12 @@ from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
 from cscs_core.ops import head_pose, mesh
 from cscs_core.ops.mask import feather
-from cscs_core.pipeline import Choosing, Models, encoded, find, identity_from, load_models, swap_faces
+from cscs_core.pipeline import FaceFilter, Models, find, identity_from, load_models, prepare_source, swap_faces
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.tasks.report import (
     angle,
     expression_error,
-    matched,
+    match_faces,
     outline_error,
     pose_error,
     report,
@@ -156,12 +156,12 @@ def test_a_mask_without_a_border_has_no_seam(value):
 def test_faces_are_matched_by_overlap_within_their_frame(faces):
     old = faces([(0, 40, 40, 20), (0, 140, 40, 20), (1, 40, 40, 20), (1, 140, 40, 20)])
     new = faces([(1, 42, 41, 20), (0, 139, 40, 21), (0, 43, 40, 20), (0, 40, 40, 20)])
-    assert matched(old, new).tolist() == [3, 1, 0, -1]
+    assert match_faces(old, new).tolist() == [3, 1, 0, -1]
 
 
 def test_with_no_faces_on_one_side_none_is_matched(faces):
-    assert matched(faces([(0, 40, 40, 20)]), FaceSet.empty()).tolist() == [-1]
-    assert matched(FaceSet.empty(), faces([(0, 40, 40, 20)])).tolist() == []
+    assert match_faces(faces([(0, 40, 40, 20)]), FaceSet.empty()).tolist() == [-1]
+    assert match_faces(FaceSet.empty(), faces([(0, 40, 40, 20)])).tolist() == []
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,9 @@ def known(*figures: float | None) -> list[float]:
 def test_a_swap_brings_likeness_to_the_source_and_leaves_the_other_face(models, two):
     picture, faces = two
     person = identity_from([images.read(PEOPLE[0])], models)
-    done = swap_faces(picture, encoded(person, WarpSwapper(), models), models, choosing=Choosing("left-right", [0]))
+    done = swap_faces(
+        picture, prepare_source(person, WarpSwapper(), models), models, face_filter=FaceFilter("left-right", [0])
+    )
     left, right = report(picture, done.images, faces, models, person, done.mask)
     assert left.changed and not right.changed
     to_source, to_before, stayed = known(

@@ -13,7 +13,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from cscs_core.faces.swappers.base import Swapper, swap
-from cscs_core.faces.swappers.cscs import reach
+from cscs_core.faces.swappers.cscs import editable_area
 from cscs_core.faces.swappers.onnx import OnnxSwapper, load_onnx_swapper
 from cscs_core.hub.registry import EMBEDDINGS, MODELS, SwapperSpec
 from cscs_core.hub.weights import save_model
@@ -184,7 +184,7 @@ def test_a_swapper_of_the_registry_is_fed_and_read_as_it_says(files, name, kind)
     expected = (shown * 0.5 + latent[:, :, None, None] * 0.1 - black) / (white - black)
     assert 0 < expected.mean() < 1 and np.ptp(expected) > 0.01
     torch.testing.assert_close(done.pixels, torch.from_numpy(expected.clip(0, 1)).float(), atol=2e-4, rtol=0)
-    torch.testing.assert_close(done.mask, 0.9 * reach(crops))
+    torch.testing.assert_close(done.mask, 0.9 * editable_area(crops))
 
 
 @pytest.mark.parametrize("name", ONE_EACH.values())

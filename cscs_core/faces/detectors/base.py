@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...models import FaceMesh
 from ...ops import mesh
-from ...ops.batching import in_parts
+from ...ops.batching import map_in_chunks
 from ...types import FaceSet
 from ..landmarks import locate
 
@@ -49,7 +49,7 @@ def detect(images: Tensor, detector: Detector, landmarks: FaceMesh, *, threshold
         frame, box, points, score = detector(images[rows.start : rows.stop], threshold)
         return frame + rows.start, box, points, score
 
-    found = in_parts(look, range(len(images)), _CHUNK)
+    found = map_in_chunks(look, range(len(images)), _CHUNK)
     if not sum(len(score) for *_, score in found):
         return FaceSet.empty(images.device)
     frame, box, points, score = (torch.cat(column) for column in zip(*found, strict=True))

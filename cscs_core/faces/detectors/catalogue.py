@@ -8,14 +8,14 @@ import torch
 
 from ...hub.onnx.runner import load_runner
 from ...hub.registry import MODELS
-from ...hub.store import Store, listing, named, to_run
+from ...hub.store import Store, listing, lookup, resolve
 from ...io.files import BadInput
 from ..identity import Encoder
 from .base import Detector
 from .insightface import load_pack, packs
 from .scrfd import SCRFD
 
-BUNDLED = "lite"
+DEFAULT_DETECTOR = "lite"
 KNOWN_PACKS = ("buffalo_l", "antelopev2")  # named even where they are missing, so that somebody learns how to get them
 _SCRFD = tuple(name for name, spec in MODELS.items() if spec.role == "detector")
 
@@ -23,8 +23,8 @@ _SCRFD = tuple(name for name, spec in MODELS.items() if spec.role == "detector")
 def detectors(store: Store) -> list[str]:
     """The names that may be given: the bundled one, SCRFD files that are here, packs."""
     files = listing(store)
-    single = [name for name in _SCRFD if named(files, MODELS[name])]
-    return [BUNDLED, *single, *dict.fromkeys((*KNOWN_PACKS, *packs(_folders(store))))]
+    single = [name for name in _SCRFD if lookup(files, MODELS[name])]
+    return [DEFAULT_DETECTOR, *single, *dict.fromkeys((*KNOWN_PACKS, *packs(_folders(store))))]
 
 
 def available(store: Store) -> list[str]:
@@ -41,7 +41,7 @@ def load_detector(
     it needs is missing."""
     if name in _SCRFD:
         spec = MODELS[name]
-        if path := to_run(store, spec):
+        if path := resolve(store, spec):
             return SCRFD(load_runner(path, device, sessions)), None
         raise BadInput(f"detector {name}: {spec.file} is not here; `cscs models` says where to get it and to put it")
     found = packs(_folders(store))
@@ -50,7 +50,8 @@ def load_detector(
     if name in KNOWN_PACKS:
         raise BadInput(
             f"detector {name}: put its .onnx files into {store.home / 'models' / name} (packs of insightface, for "
-            f"non-commercial research) and `pip install insightface onnxruntime`; the detector {BUNDLED} needs neither"
+            "non-commercial research) and `pip install insightface onnxruntime`; the detector "
+            f"{DEFAULT_DETECTOR} needs neither"
         )
     raise BadInput(f"no detector {name!r}; there are {', '.join(detectors(store))}")
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ...hub.weights import read
 from ...io.files import BadInput, one_line
-from ...ops.batching import Pause, go_on, in_parts
+from ...ops.batching import CancelCheck, map_in_chunks, never_cancel
 from ...ops.geometry import warp
 from ...types import Crops, FaceSet
 from ..align import align, resize
 from ..paste import paste, paste_mask
-from ..swappers.base import reach
+from ..swappers.base import editable_area
 
 _CHUNK = 4  # faces that are worked on at once: memory does not grow with the crowd
 
@@ -47,7 +47,7 @@ def restore(crops: Crops, restorer: Restorer, blend: float = 0.8, weight: float 
     if not len(crops) or blend == 0:
         return crops
     seen = resize(crops, restorer.size)
-    restored = torch.cat(in_parts(lambda part: restorer(part, weight), seen.pixels, _CHUNK))
+    restored = torch.cat(map_in_chunks(lambda part: restorer(part, weight), seen.pixels, _CHUNK))
     if crops.size <= restorer.size:
         return replace(seen, pixels=torch.lerp(seen.pixels, restored, blend))
     change = nnf.interpolate(restored - seen.pixels, (crops.size, crops.size), mode="bicubic", align_corners=False)
@@ -68,22 +68,27 @@ class Restoration:
 
 @torch.no_grad()
 def restore_faces(
-    images: Tensor, faces: FaceSet, restoration: Restoration, limit: Tensor | None = None, pause: Pause = go_on
+    images: Tensor,
+    faces: FaceSet,
+    restoration: Restoration,
+    limit: Tensor | None = None,
+    check_cancel: CancelCheck = never_cancel,
 ) -> tuple[Tensor, Tensor]:
     """Pictures (B, 3, H, W) with these faces made clearer, and how much of each pixel may have changed, (B, 1, H, W).
 
     Only what the restorer changed is laid over, so that a face larger than its crops keeps its detail. `limit`
-    (B, 1, H, W) is where pixels may change. `pause` is called between parts of the work and may stop it by raising.
+    (B, 1, H, W) is where pixels may change. `check_cancel` is called between parts of the work and may stop
+    it by raising.
     """
     if not len(faces) or restoration.blend == 0:
         return images, images.new_zeros(images.shape[0], 1, *images.shape[-2:])
-    crops = align(images, faces, restoration.restorer.template, restoration.restorer.size, pause)
-    crops = replace(crops, mask=reach(crops, pause))
+    crops = align(images, faces, restoration.restorer.template, restoration.restorer.size, check_cancel)
+    crops = replace(crops, mask=editable_area(crops, check_cancel))
     if limit is not None:
         crops = replace(crops, mask=crops.mask * warp(limit, crops.matrix, crops.size, frame=crops.frame))
     change = replace(crops, pixels=restoration(crops).pixels - crops.pixels)
-    touched = paste_mask(images, crops, pause)
-    changed = (images + paste(torch.zeros_like(images), change, pause)).clamp(0, 1)
+    touched = paste_mask(images, crops, check_cancel)
+    changed = (images + paste(torch.zeros_like(images), change, check_cancel)).clamp(0, 1)
     return changed.where(touched > 0, images), touched
 
 
@@ -113,7 +118,7 @@ class NetworkRestorer:
 _OPTIONS = {"GFPGAN": {"randomize_noise": False, "return_rgb": False}, "RestoreFormer": {}, "CodeFormer": {}}
 
 
-def load_restorer(path: Path, device: torch.device | str = "cpu") -> NetworkRestorer:
+def load_restorer_file(path: Path, device: torch.device | str = "cpu") -> NetworkRestorer:
     """The restorer of a safetensors file, recognised by the names and shapes of its tensors.
 
     Raises BadInput, naming the file, when `weights.read` does, when spandrel cannot be imported, or when the file holds

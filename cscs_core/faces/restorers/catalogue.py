@@ -15,16 +15,16 @@ from ...hub.store import Store, listing
 from ...hub.weights import LITE, load_model
 from ...io.files import BadInput
 from ...models import FaceRestorer, for_inference
-from .base import NetworkRestorer, load_restorer
+from .base import NetworkRestorer, load_restorer_file
 
-BUNDLED = "lite"
+DEFAULT_RESTORER = "lite"
 # What `cscs convert` makes of the authors' weights, or of the file that the registry names.
 _FILES = {
     "gfpgan_1.4": ("GFPGANv1.4.safetensors",),
     "codeformer": ("codeformer.safetensors", "codeformer_fp16.safetensors"),
     "restoreformer_plus_plus": ("RestoreFormer++.safetensors", "RestoreFormerPlusPlus.fp16.safetensors"),
 }
-RESTORERS = (BUNDLED, *_FILES)
+RESTORERS = (DEFAULT_RESTORER, *_FILES)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LiteRestorer:
 def available(store: Store) -> list[str]:
     """The restorers whose files are here."""
     files = listing(store)
-    return [BUNDLED, *(name for name in _FILES if file_of(name, files))]
+    return [DEFAULT_RESTORER, *(name for name in _FILES if file_of(name, files))]
 
 
 def file_of(name: str, files: Mapping[str, Path]) -> Path | None:
@@ -57,24 +57,24 @@ def file_of(name: str, files: Mapping[str, Path]) -> Path | None:
 
 def licence(name: str) -> str:
     """Under what terms a restorer of this name may be used, in a few words."""
-    return "research, non-commercial" if name == BUNDLED else MODELS[name].licence
+    return "research, non-commercial" if name == DEFAULT_RESTORER else MODELS[name].licence
 
 
-def load_restorer_named(name: str, store: Store, device: torch.device | str = "cpu") -> LiteRestorer | NetworkRestorer:
+def load_restorer(name: str, store: Store, device: torch.device | str = "cpu") -> LiteRestorer | NetworkRestorer:
     """The restorer of that name, or of the safetensors file of that path, ready on the device. Raises BadInput if there
     is none or its file is missing."""
-    if name == BUNDLED:
+    if name == DEFAULT_RESTORER:
         network = for_inference(load_model(LITE / "restorer.safetensors", device, "face_restorer"))
         return LiteRestorer(cast(FaceRestorer, network))
     if name in _FILES:
         if path := file_of(name, listing(store)):
-            return load_restorer(path, device)
+            return load_restorer_file(path, device)
         raise BadInput(
             f"restorer {name}: {_FILES[name][0]} is not in {store.home}; `cscs convert` makes it of the authors' file "
             f"({licence(name)})"
         )
     if Path(name).suffix or Path(name).exists():
-        return load_restorer(Path(name), device)
+        return load_restorer_file(Path(name), device)
     raise BadInput(
         f"no restorer {name!r}; there are {', '.join(RESTORERS)}, or a file: GFPGAN, RestoreFormer, CodeFormer"
     )

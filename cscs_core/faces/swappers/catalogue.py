@@ -8,7 +8,7 @@ from typing import cast
 import torch
 
 from ...hub.registry import EMBEDDINGS, MODELS, ModelSpec, SwapperSpec
-from ...hub.store import Store, listing, named, to_run
+from ...hub.store import Store, listing, lookup, resolve
 from ...hub.weights import load_model
 from ...io.files import BadInput
 from ...models import FusedAEINet, IdAdapter, IResNet, for_inference
@@ -19,10 +19,10 @@ from .onnx import OnnxSwapper, load_onnx_swapper
 from .trained import load_trained
 from .warp import WarpSwapper
 
-DEFAULT = "lite"
-_BUNDLED = (DEFAULT, "warp")
+DEFAULT_SWAPPER = "lite"
+BUNDLED = (DEFAULT_SWAPPER, "warp")
 _FILES = {name: spec for name, spec in MODELS.items() if spec.swapper and spec.swapper.embedding != "cscs"}
-SWAPPERS = (*_BUNDLED, "cscs", *_FILES)
+SWAPPERS = (*BUNDLED, "cscs", *_FILES)
 _CSCS = {"cscs_generator": "aei", "cscs_encoder": "iresnet", "cscs_adapter": "id_adapter"}  # file and architecture
 
 
@@ -31,9 +31,9 @@ def available(store: Store) -> list[str]:
     files = listing(store)
     cscs = ["cscs"] if all(_converted(file) in files for file in _CSCS) else []
     return [
-        *_BUNDLED,
+        *BUNDLED,
         *cscs,
-        *(name for name, spec in _FILES.items() if all(named(files, part) for part in _parts(spec))),
+        *(name for name, spec in _FILES.items() if all(lookup(files, part) for part in _parts(spec))),
     ]
 
 
@@ -81,7 +81,7 @@ def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:
 def _load_file(name: str, store: Store, device: torch.device | str, sessions: torch.device | str | None) -> OnnxSwapper:
     spec = _FILES[name]
     parts = _parts(spec)
-    paths = [to_run(store, part) for part in parts]
+    paths = [resolve(store, part) for part in parts]
     if missing := [part.file for part, path in zip(parts, paths, strict=True) if path is None]:
         names = " and ".join(missing)
         raise BadInput(f"swapper {name}: {names} not here; `cscs models` says where to get them and to put them")

@@ -17,7 +17,7 @@ from ...models.aei import attention
 from ...ops import geometry
 from ...types import Crops, Identity, join
 from ..align import QUAD, realign, resize
-from .base import NoAttention, mixed, reach
+from .base import NoAttention, blend_identity, editable_area
 
 SIZE = 256  # px, side of the published generator's pictures
 _FACE = 112  # px, side of ArcFace's pictures
@@ -65,9 +65,9 @@ class CSCSSwapper:
         prepared = person.prepared
         if strength < 1:
             own = self.joined(*(nnf.normalize(part, dim=-1) for part in self.parts(crops.pixels)))
-            prepared = self.generator.prepare(mixed(own, person.z, strength))
+            prepared = self.generator.prepare(blend_identity(own, person.z, strength))
         swapped = self.generator(crops.pixels * 2 - 1, prepared)
-        return replace(crops, pixels=(swapped * 0.5 + 0.5).clamp(0, 1), mask=crops.mask * reach(crops))
+        return replace(crops, pixels=(swapped * 0.5 + 0.5).clamp(0, 1), mask=crops.mask * editable_area(crops))
 
     def attention(self, crops: Crops, person: CSCSPerson) -> Tensor:
         """Where the generator would show the person rather than the target in these crops, of any size,
@@ -80,16 +80,16 @@ class CSCSSwapper:
 
     def parts(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """What encoder and adapter say of pictures (N, 3, S, S) in 0..1: (N, E) each, not normalised."""
-        seen = view(self.encoder, pictures * 2 - 1).contiguous(memory_format=torch.channels_last)
+        seen = face_view(self.encoder, pictures * 2 - 1).contiguous(memory_format=torch.channels_last)
         return self.encoder(seen), self.adapter(seen)
 
     def joined(self, encoded: Tensor, adapted: Tensor) -> Tensor:
         """z of unit parts (N, E): (N, Z)."""
         kind = self.adapter.config.kind if isinstance(self.adapter, IdAdapter) else "gated"
-        return joined(kind, encoded * self.encoder_weight, adapted * self.adapter_weight, self.gate)
+        return join_embeddings(kind, encoded * self.encoder_weight, adapted * self.adapter_weight, self.gate)
 
 
-def view(encoder: nn.Module, pictures: Tensor) -> Tensor:
+def face_view(encoder: nn.Module, pictures: Tensor) -> Tensor:
     """Pictures (N, 3, S, S) in [-1, 1], ffhq_512 crops of any side, as an encoder of that kind wants them: ours aligned
     and in 0..1, an IResNet the whole crop."""
     if isinstance(encoder, IdentityEncoder):
@@ -98,7 +98,7 @@ def view(encoder: nn.Module, pictures: Tensor) -> Tensor:
     return nnf.interpolate(pictures, (_FACE, _FACE), mode="bilinear", align_corners=False)
 
 
-def joined(kind: str, encoded: Tensor, adapted: Tensor, gate: nn.Linear | None = None) -> Tensor:
+def join_embeddings(kind: str, encoded: Tensor, adapted: Tensor, gate: nn.Linear | None = None) -> Tensor:
     """z of encoder and adapter, unit rows (N, E): (N, E), or (N, 2 E) for `concat`.
 
     `add`, `concat` and `replace` are those of the release, whose sum is never normalised again. `gated` is

@@ -16,8 +16,8 @@ from ...models import IdentityEncoder, Refiner, for_inference
 from ...ops import mask
 from ...types import Crops, Identity
 from ..align import resize
-from ..identity import LiteEncoder, embedded
-from .base import reach
+from ..identity import LiteEncoder, embed_crops
+from .base import editable_area
 from .warp import WarpSwapper
 
 SIZE = 256  # px, side of the crops that the refiner works on
@@ -49,7 +49,7 @@ class LiteSwapper:
     def encode(self, identity: Identity) -> LitePerson:
         """The embedding is the refiner's own encoder's, whichever the identity came with."""
         photos = self.warp.encode(identity)
-        return LitePerson(photos, photos.average(embedded(photos.crops, self.encoder))[None])
+        return LitePerson(photos, photos.average(embed_crops(photos.crops, self.encoder))[None])
 
     def __call__(self, crops: Crops, person: LitePerson, strength: float = 1.0) -> Crops:
         """The crops with the person's face; their mask says where, and fades with the strength."""
@@ -57,10 +57,10 @@ class LiteSwapper:
             return crops
         laid = self.warp(crops, person.photos)
         before, after = resize(crops, SIZE), resize(laid, SIZE)
-        region = reach(before) * framed(before.pixels)
+        region = editable_area(before) * window_mask(before.pixels)
         z = person.z.expand(len(crops), -1)
-        change = self.refiner(*(inner(x) for x in (before.pixels, after.pixels, region)), z)
-        taken = taking(before)
+        change = self.refiner(*(refiner_window(x) for x in (before.pixels, after.pixels, region)), z)
+        taken = change_weight(before)
         change = nnf.pad(change, (LEFT, SIZE - SIDE - LEFT, TOP, SIZE - SIDE - TOP)) * taken
         size = (crops.size, crops.size)
         if crops.size != SIZE:
@@ -69,21 +69,21 @@ class LiteSwapper:
         return replace(crops, pixels=(laid.pixels + change).clamp(0, 1), mask=covered * strength)
 
 
-def inner(pictures: Tensor) -> Tensor:
+def refiner_window(pictures: Tensor) -> Tensor:
     """What the refiner sees of crops, (F, C, 256, 256) -> (F, C, 192, 192)."""
     return pictures[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
 
 
-def taking(crops: Crops) -> Tensor:
+def change_weight(crops: Crops) -> Tensor:
     """How much of the change is taken, (F, 1, S, S): all of it within the face, none at its outline. There the refiner
     may paint what pleases a recogniser, above all along the hair."""
     return mask.feather(mask.hull(crops.mesh, crops.size), 0.06 * crops.size)
 
 
-def framed(pictures: Tensor) -> Tensor:
+def window_mask(pictures: Tensor) -> Tensor:
     """1 where the refiner sees the crops, 0 elsewhere, with a soft edge, (F, C, 256, 256) -> (1, 1, 256, 256)."""
     frame = pictures.new_zeros(1, 1, SIZE, SIZE)
-    inner(frame).fill_(1.0)
+    refiner_window(frame).fill_(1.0)
     return mask.feather(frame, 6.0)
 
 

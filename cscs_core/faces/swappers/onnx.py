@@ -18,7 +18,7 @@ from ...hub.registry import SwapperSpec
 from ...io.files import BadInput
 from ...types import Crops, Identity
 from ..align import realign
-from .base import mixed, reach
+from .base import blend_identity, editable_area
 
 _FACE, _FACE_TEMPLATE = 112, "arcface_112_v2"  # what every encoder of these swappers sees, RGB in [-1, 1]
 _WIDTH = 512  # of an embedding
@@ -68,14 +68,14 @@ class OnnxSwapper:
         """The crops with the person's face. With less strength the embedding turns from the person's
         towards the target's own."""
         if strength < 1:
-            person = mixed(self.prepared(self.embed(crops)), person, strength)
+            person = blend_identity(self.prepared(self.embed(crops)), person, strength)
         mean, std = (crops.pixels.new_tensor(colour).view(3, 1, 1) for colour in (self.spec.mean, self.spec.std))
         inputs = [(crops.pixels - mean) / std, person]
         if len(self.runner.inputs[1].shape) == 4:  # the picture comes second
             inputs.reverse()
         black, white = self.spec.output
         pixels = (self.runner(*inputs)[0] - black) / (white - black)
-        return replace(crops, pixels=pixels.clamp(0, 1), mask=crops.mask * reach(crops))
+        return replace(crops, pixels=pixels.clamp(0, 1), mask=crops.mask * editable_area(crops))
 
     def embed(self, crops: Crops) -> Tensor:
         """What the encoder says of faces cut out by another template, (F, 512), not normalised."""

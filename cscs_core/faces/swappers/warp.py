@@ -59,21 +59,21 @@ class WarpSwapper:
         colourless = (crops.pixels.amax(1) - crops.pixels.amin(1)).mean((1, 2)) < 0.01
         source = torch.where(colourless.view(-1, 1, 1, 1), source.mean(1, keepdim=True), source)
         shaped = proportions(source_mesh, crops.mesh, self.shape)
-        features, region = self.features(shaped, size), priors(shaped, size)
-        face, hair = self.lay(source, source_mesh, shaped, features, region)
+        features, region = self.features(shaped, size), hair_prior(shaped, size)
+        face, hair = self.project_texture(source, source_mesh, shaped, features, region)
         outline = mask.hull(shaped, size) * mask.hull(crops.mesh, size)
         skin = outline * (1 - features)
         target_hair = hair_cover(crops.pixels, skin, region)
-        slow = self.slow(crops.pixels, skin * (1 - target_hair), size)
-        lit = relight(face, self.slow(face, skin * (1 - hair), size), slow, mask.eyes(shaped, size))
+        slow = self.low_frequency(crops.pixels, skin * (1 - target_hair), size)
+        lit = relight(face, self.low_frequency(face, skin * (1 - hair), size), slow, mask.eyes(shaped, size))
         cover = (mask.grow(outline, -self.seam * size) * (1 - torch.maximum(hair, target_hair))).clamp(0, 1)
-        kept = self.kept(source_mesh, crops.mesh, shaped, size)
+        kept = self.preserved_mask(source_mesh, crops.mesh, shaped, size)
         cover = colour.gaussian_blur(cover * (1 - kept), 0.008 * size)
         blended = colour.laplacian_blend(lit, crops.pixels, cover, levels=5 if size >= 512 else 4)
         reach = mask.feather(mask.grow(cover.gt(0.02).to(cover), 0.02 * size), 0.03 * size)
         return replace(crops, pixels=blended.clamp(0, 1), mask=crops.mask * reach * strength)
 
-    def lay(
+    def project_texture(
         self, source: Tensor, source_mesh: Tensor, shaped: Tensor, features: Tensor, region: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The source's texture on the shaped mesh, mirrored where it is hidden, and how much of it is hair."""
@@ -88,10 +88,12 @@ class WarpSwapper:
         # Where the own side is hair and the other is not, the mirrored side shows skin.
         share = torch.maximum(share, colour.gaussian_blur(hair_own * (1 - hair_flipped), 0.01 * size)).clamp(0, 1)
         level = skin * (1 - torch.maximum(hair_own, hair_flipped))
-        matched = relight(flipped, self.slow(flipped, level, size), self.slow(own, level * (1 - share), size))
+        matched = relight(
+            flipped, self.low_frequency(flipped, level, size), self.low_frequency(own, level * (1 - share), size)
+        )
         return own + (matched - own) * share, hair_own + (hair_flipped - hair_own) * share
 
-    def slow(self, pixels: Tensor, skin: Tensor, size: int) -> Tensor:
+    def low_frequency(self, pixels: Tensor, skin: Tensor, size: int) -> Tensor:
         """Light and colour: the skin blurred, spread over whatever is not skin."""
         coarse = nnf.avg_pool2d(torch.cat([pixels * skin, skin], 1), _COARSE)  # so wide a blur shows no pixels
         near, far = (
@@ -106,12 +108,12 @@ class WarpSwapper:
         parts = mask.eyes(points, size) + mask.lips(points, size) + mask.brows(points, size)
         return colour.gaussian_blur(mask.grow(parts.clamp(0, 1), 0.02 * size), 0.008 * size)
 
-    def kept(self, source: Tensor, target: Tensor, shaped: Tensor, size: int) -> Tensor:
+    def preserved_mask(self, source: Tensor, target: Tensor, shaped: Tensor, size: int) -> Tensor:
         """What stays the target's within the face, (F, 1, S, S): a mouth or eyes that the source shows shut."""
         row = (-1, 1, 1, 1)
-        teeth = (opening(target, "mouth") > 0.08) & (opening(source, "mouth") < 0.5 * opening(target, "mouth"))
+        teeth = (openness(target, "mouth") > 0.08) & (openness(source, "mouth") < 0.5 * openness(target, "mouth"))
         inner = mask.mouth(target, size) * teeth.view(row)
-        shut = opening(source, "eyes") < 0.45 * opening(target, "eyes")
+        shut = openness(source, "eyes") < 0.45 * openness(target, "eyes")
         lids = mask.grow(mask.eyes(target, size), 0.01 * size) * (shut.view(row) | self.keep_eyes)
         lips = mask.grow(mask.lips(target, size), 0.01 * size) * self.keep_mouth
         return torch.maximum(torch.maximum(inner, lids), lips)
@@ -142,7 +144,7 @@ def nearest_pose(target: Tensor, references: Crops) -> tuple[Tensor, Tensor]:
     return torch.where((best >= len(references)).view(-1, 1, 1, 1), pixels.flip(-1), pixels), both[best]
 
 
-def opening(points: Tensor, part: str) -> Tensor:
+def openness(points: Tensor, part: str) -> Tensor:
     """Gap between lips over mouth width, or between lids over eye width (mean of both), (F, 468, 2) -> (F,)."""
     if part == "mouth":
         pairs = (((13, 14), (78, 308)),)
@@ -213,7 +215,7 @@ def _area(points: Tensor, faces: Tensor) -> Tensor:
     return ((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0]) / 2
 
 
-def priors(points: Tensor, size: int) -> Tensor:
+def hair_prior(points: Tensor, size: int) -> Tensor:
     """Where hair may hang into a face, (F, 1, S, S) 0..1: forehead and sides, above the mouth."""
     mean = mesh.mean_face().to(points)
     ring = mean[list(mesh.OVAL)]

@@ -30,7 +30,7 @@ def _sides(
     return sides
 
 
-def _framed(x: Tensor, sides: list[tuple[int, int]], value: float = 0.0) -> Tensor:
+def _padded(x: Tensor, sides: list[tuple[int, int]], value: float = 0.0) -> Tensor:
     return nnf.pad(x, [side for pair in reversed(sides) for side in pair], value=value)
 
 
@@ -50,7 +50,7 @@ def conv(
     strides, dilations = strides or ones, dilations or ones
     sides = _sides(x, list(weight.shape[2:]), strides, dilations, pads, auto_pad)
     if any(before != after for before, after in sides):
-        x, sides = _framed(x, sides), [(0, 0) for _ in sides]
+        x, sides = _padded(x, sides), [(0, 0) for _ in sides]
     padding = [before for before, _ in sides]
     return torch.convolution(x, weight, bias, strides, padding, dilations, False, [0] * len(ones), group)
 
@@ -73,7 +73,7 @@ def conv_transpose(
     sides = _sides(x, list(weight.shape[2:]), strides, dilations, pads, auto_pad)
     even = [min(pair) for pair in sides]
     out = torch.convolution(x, weight, bias, strides, even, dilations, True, more, group)
-    return _framed(out, [(least - before, least - after) for least, (before, after) in zip(even, sides, strict=True)])
+    return _padded(out, [(least - before, least - after) for least, (before, after) in zip(even, sides, strict=True)])
 
 
 def _windows(
@@ -112,7 +112,7 @@ def max_pool(
     strides, dilations = strides or ones, dilations or ones
     _, sides = _windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     pool = (nnf.max_pool1d, nnf.max_pool2d, nnf.max_pool3d)[len(ones) - 1]
-    return pool(_framed(x, sides, -math.inf), kernel_shape, strides, 0, dilations)
+    return pool(_padded(x, sides, -math.inf), kernel_shape, strides, 0, dilations)
 
 
 def average_pool(
@@ -129,13 +129,13 @@ def average_pool(
     strides = strides or ones
     sides, wider = _windows(x, kernel_shape, strides, ones, pads, auto_pad, ceil_mode)
     pool = (nnf.avg_pool1d, nnf.avg_pool2d, nnf.avg_pool3d)[len(ones) - 1]
-    pooled = pool(_framed(x, wider), kernel_shape, strides)
+    pooled = pool(_padded(x, wider), kernel_shape, strides)
     counted = sides if count_include_pad else [(0, 0) for _ in sides]
     if counted == wider:
         return pooled
-    share = _framed(x.new_ones(1, 1, *x.shape[2:]), counted, 1.0)
+    share = _padded(x.new_ones(1, 1, *x.shape[2:]), counted, 1.0)
     rest = [(a - c, b - d) for (a, b), (c, d) in zip(wider, counted, strict=True)]
-    return pooled / pool(_framed(share, rest), kernel_shape, strides)
+    return pooled / pool(_padded(share, rest), kernel_shape, strides)
 
 
 def global_pool(x: Tensor, function: Callable[..., Tensor]) -> Tensor:

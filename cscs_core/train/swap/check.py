@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .data import Pairs
-from .losses import Swapped
+from .losses import SwapBatch
 from .presets import Preset
 from .student import Recogniser, Student
 
@@ -43,7 +43,7 @@ def check(preset: Preset, student: Student, recogniser: Recogniser, held_out: Ma
         rows = zip(*(pictures.split(_CHUNK) for pictures in (pairs.x_src, pairs.x_tgt)), strict=True)
         made = [_swapped(student, recogniser, source * 2 - 1, target * 2 - 1) for source, target in rows]
         out, of_source, of_target, of_out = (torch.cat(column) for column in zip(*made, strict=True))
-        swapped = Swapped(out, pairs.y * 2 - 1, pairs.known, of_source, of_out, torch.zeros_like(out[:, 0, 0, 0]))
+        swapped = SwapBatch(out, pairs.y * 2 - 1, pairs.known, of_source, of_out, torch.zeros_like(out[:, 0, 0, 0]))
         loss += float(sum(preset.loss(swapped, replace(part.weights, adversary=0)).values()))
         for name, other in (("source", of_source), ("target", of_target)):
             measures[f"{part.pairs}_cos_{name}"] = float((of_out * other).sum(-1)[apart].mean())

@@ -38,7 +38,7 @@ _GOOD, _HOPELESS, _LOST = range(3)  # verdicts of a check
 
 
 @dataclass
-class Wish:
+class StopRequest:
     """The signal by which somebody asked to stop, 0 for none."""
 
     signal: int = 0
@@ -82,7 +82,7 @@ def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> t
         folder.tidy(progress.step)
     seen: dict[str, list[Tensor]] = {}
     checked = _share(preset, progress)
-    with _listening() as wish:
+    with _stop_on_signal() as wish:
         stopped, waiting, last = 0, 0.0, time.perf_counter()
         while (done := _share(preset, progress)) < 1 and not stopped:
             step = progress.step + 1
@@ -94,7 +94,7 @@ def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> t
             progress = replace(progress, step=step)
             logged = step % preset.log_every == 0
             if logged or accelerator.num_processes == 1:  # processes ask each other seldom: it makes them wait
-                minutes, stopped = _agreed(accelerator, waiting, wish.signal)
+                minutes, stopped = _max_over_processes(accelerator, waiting, wish.signal)
                 progress, waiting = replace(progress, minutes=progress.minutes + minutes), 0.0
             ending = stopped or _share(preset, progress) >= 1
             if logged or ending:
@@ -130,7 +130,7 @@ def _check(training: Training, data: Data, folder: RunFolder, progress: Progress
     verdict = _GOOD
     if training.accelerator.is_main_process:
         progress, verdict = _measure(training, data, folder, progress, checked)
-    _, verdict = _agreed(training.accelerator, 0.0, verdict)
+    _, verdict = _max_over_processes(training.accelerator, 0.0, verdict)
     if verdict == _LOST:
         raise BadInput(_lost(folder, progress, "a weight"))
     if verdict == _HOPELESS:
@@ -168,7 +168,7 @@ def _lost(folder: RunFolder, progress: Progress, what: str) -> str:
     )
 
 
-def _agreed(accelerator: Accelerator, minutes: float, number: int) -> tuple[float, int]:
+def _max_over_processes(accelerator: Accelerator, minutes: float, number: int) -> tuple[float, int]:
     """The largest of what the processes say."""
     if accelerator.num_processes == 1:
         return minutes, number
@@ -184,9 +184,9 @@ def _seed(number: int) -> None:
 
 
 @contextmanager
-def _listening() -> Iterator[Wish]:
+def _stop_on_signal() -> Iterator[StopRequest]:
     """Ctrl-C and termination become a wish; a second one does what it always does."""
-    wish = Wish()
+    wish = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield wish  # only the main thread is told of signals
         return

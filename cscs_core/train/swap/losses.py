@@ -23,7 +23,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
+class SwapBatch:
     """A batch as the generator made it, and what was made of it."""
 
     out: Tensor  # pictures
@@ -34,29 +34,29 @@ class Swapped:
     logits: Tensor  # of `out`, high where it is taken for a photograph
 
 
-Loss = Callable[[Swapped, Weights], dict[str, Tensor]]  # named terms, to be summed
+Loss = Callable[[SwapBatch, Weights], dict[str, Tensor]]  # named terms, to be summed
 
 
-def released(swapped: Swapped, weights: Weights) -> dict[str, Tensor]:
+def released(swapped: SwapBatch, weights: Weights) -> dict[str, Tensor]:
     """The terms of the CSCS release: a third of the mean square, and the logit itself as what the generator gains."""
     return {
-        "identity": weights.identity * unlike(swapped.source, swapped.identity),
+        "identity": weights.identity * cosine_distance(swapped.source, swapped.identity),
         "reconstruction": weights.reconstruction * square(swapped.out, swapped.truth, swapped.known) / 3,
         "adversary": weights.adversary * -swapped.logits.mean(),
     }
 
 
-def robust(swapped: Swapped, weights: Weights) -> dict[str, Tensor]:
+def robust(swapped: SwapBatch, weights: Weights) -> dict[str, Tensor]:
     """For small networks and short runs: absolute differences, which blur less, and the bounded gain of a generator
     whose critic is fooled already."""
     return {
-        "identity": weights.identity * unlike(swapped.source, swapped.identity),
+        "identity": weights.identity * cosine_distance(swapped.source, swapped.identity),
         "reconstruction": weights.reconstruction * absolute(swapped.out, swapped.truth, swapped.known),
         "adversary": weights.adversary * non_saturating(swapped.logits),
     }
 
 
-def unlike(one: Tensor, other: Tensor) -> Tensor:
+def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
     """1 - cosine."""
     return (1 - (one * other).sum(-1)).mean()
 
@@ -76,12 +76,12 @@ def non_saturating(fake: Tensor) -> Tensor:
     return nnf.softplus(-fake).mean()
 
 
-def telling_apart(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """The critic's part: -log sigmoid(real) - log(1 - sigmoid(fake))."""
     return nnf.softplus(-real).mean() + nnf.softplus(fake).mean()
 
 
-def steepness(real: Tensor, pictures: Tensor) -> Tensor:
+def r1_penalty(real: Tensor, pictures: Tensor) -> Tensor:
     """Mean squared gradient norm of the logits by their pictures: R1 (Mescheder et al. 2018) without its gamma / 2."""
     (gradient,) = torch.autograd.grad(real.sum(), pictures, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()

@@ -68,6 +68,8 @@ class Preset:
 
 
 def find_preset(name: str) -> Preset:
+    """The preset of that name, or of the one that it had before. Raises BadInput if there is none."""
+    name = _FORMER_NAMES.get(name, name)
     if name not in PRESETS:
         raise BadInput(f"{name}: no such preset; there are {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -97,7 +99,7 @@ _PRESETS = (
         steps=1_600_000,
     ),
     Preset(
-        "lite-128",
+        "small-128",
         size=128,
         encoder="encoder.safetensors",
         generator=partial(_small, widths=(32, 64, 128, 256), blocks=6),
@@ -132,4 +134,5 @@ _PRESETS = (
     ),
 )
 
+_FORMER_NAMES = {"lite-128": "small-128"}
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}

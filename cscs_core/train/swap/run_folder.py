@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...hub.store import writing
+from ...hub.store import oserror_as_bad_input
 from ...io import images
 from ...io.files import BadInput, placed
 
@@ -33,12 +33,12 @@ class RunFolder:
     def configure(self, config: dict[str, Any]) -> None:
         """Writes what was asked for, for people to read."""
         path = self.path / "config.json"
-        with writing(path), placed(path) as beside:
+        with oserror_as_bad_input(path), placed(path) as beside:
             beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
     def record(self, step: int, minutes: float, values: dict[str, float]) -> None:
         """One more line of the log."""
-        with writing(self.log), open(self.log, "a", encoding="utf-8") as lines:
+        with oserror_as_bad_input(self.log), open(self.log, "a", encoding="utf-8") as lines:
             lines.write(json.dumps({"step": step, "minutes": minutes, **values}) + "\n")
         if self.board is not None:
             for name, value in values.items():
@@ -53,7 +53,7 @@ class RunFolder:
         if not self.log.exists():
             return
         kept = [line for line in self.log.read_text(encoding="utf-8").splitlines() if 0 <= _step(line) <= after]
-        with writing(self.log), placed(self.log) as beside:
+        with oserror_as_bad_input(self.log), placed(self.log) as beside:
             beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def picture(self, step: int, grid: Tensor) -> None:
@@ -65,7 +65,7 @@ class RunFolder:
 
 def open_folder(path: Path, tensorboard: bool) -> RunFolder:
     """The folder of a run, new or begun. Raises BadInput if it cannot be written to."""
-    with writing(path):
+    with oserror_as_bad_input(path):
         path.mkdir(parents=True, exist_ok=True)
     return RunFolder(path, _board(path / "tensorboard") if tensorboard else None)
 

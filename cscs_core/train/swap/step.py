@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .. import ema
 from . import losses
 from .data import Pairs
-from .losses import Swapped
+from .losses import SwapBatch
 from .presets import Part, Preset
 from .student import Recogniser, Student
 
@@ -93,14 +93,14 @@ def _learn(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str,
     regularised = step % preset.r1_every == 0
     training.critic.requires_grad_(True)
     logits = training.critic(real.requires_grad_(regularised))
-    terms = {"critic": losses.telling_apart(logits, training.critic(out.detach()))}
+    terms = {"critic": losses.discriminator_loss(logits, training.critic(out.detach()))}
     if regularised:
-        terms["r1"] = preset.r1_every * preset.r1 / 2 * losses.steepness(logits, real)
+        terms["r1"] = preset.r1_every * preset.r1 / 2 * losses.r1_penalty(logits, real)
     _descend(training, terms, training.critic, training.critic_optimiser)
 
     training.critic.requires_grad_(False)  # without its wrapping: nothing of it is to be shared between processes
     with accelerator.autocast():
-        swapped = Swapped(out, real.detach(), pairs.known, identity, recogniser(out), training.bare_critic(out))
+        swapped = SwapBatch(out, real.detach(), pairs.known, identity, recogniser(out), training.bare_critic(out))
     wanted = preset.loss(swapped, part.weights)
     _descend(training, wanted, training.student, training.student_optimiser)
     return terms | wanted

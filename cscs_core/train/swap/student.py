@@ -34,10 +34,10 @@ class Recogniser:
 
     def view(self, pictures: Tensor) -> Tensor:
         """Pictures (N, 3, S, S) as its kind of network wants them."""
-        return cscs_swapper.view(self.network, pictures)
+        return cscs_swapper.face_view(self.network, pictures)
 
     def of_view(self, view: Tensor) -> Tensor:
-        """Identities of pictures as `view` gives them, unit rows (N, width)."""
+        """Identities of pictures as `face_view` gives them, unit rows (N, width)."""
         return nnf.normalize(self.network(view).float(), dim=-1)
 
     def __call__(self, pictures: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Student(nn.Module):
 
     def joined(self, identity: Tensor, adapted: Tensor) -> Tensor:
         """z of unit parts (N, E): (N, E), or (N, 2 E) for `concat`. The kinds of the release are for its weights."""
-        return cscs_swapper.joined(self.kind, identity, adapted, self.gate)
+        return cscs_swapper.join_embeddings(self.kind, identity, adapted, self.gate)
 
 
 def new_student(generator: nn.Module, recogniser: Recogniser) -> Student:

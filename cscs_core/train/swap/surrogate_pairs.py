@@ -14,7 +14,7 @@ from ...faces.select import order
 from ...io import images
 from ...io.files import BadInput
 from ...pipeline import find, load_models
-from ...surrogates.adapt import AdaptOptions, adapted
+from ...surrogates.adapt import AdaptOptions, adapt_randomly
 from ...surrogates.recipe import Pool, Recipe
 from ...types import Crops, join
 from .data import Pairs
@@ -69,6 +69,6 @@ class SurrogatePairs:
         y = self.photographs[torch.randint(len(self.photographs), (count,), generator=generator)]
         sources = self.recipe.sources(y, self.photographs, generator)
         targets = self.recipe.targets(y[sources.rows], self.photographs, generator)
-        bent = targets if self.adapt is None else adapted(targets.crops, generator, self.adapt)
+        bent = targets if self.adapt is None else adapt_randomly(targets.crops, generator, self.adapt)
         rows = sources.rows[targets.rows]
         return y[rows], sources.crops[targets.rows], bent.crops

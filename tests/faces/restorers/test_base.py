@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cscs_core.faces.align import align, resize
 from cscs_core.faces.paste import paste, paste_mask
-from cscs_core.faces.restorers.base import NetworkRestorer, load_restorer, restore
+from cscs_core.faces.restorers.base import NetworkRestorer, load_restorer_file, restore
 from cscs_core.hub import weights
 from cscs_core.io.files import BadInput
 from cscs_core.ops import geometry, mask
@@ -139,7 +139,7 @@ def test_restorers_work_on_512_px_of_their_template():
 
 def _refused(path: Path) -> str:
     with pytest.raises(BadInput) as caught:
-        load_restorer(path)
+        load_restorer_file(path)
     said = str(caught.value)
     assert said.startswith(f"{path}: ")
     assert len(said.splitlines()) == 1
@@ -191,7 +191,7 @@ def restoreformer(spandrel) -> dict[str, Tensor]:
 @torch.no_grad()
 def test_a_restoreformer_computes_what_spandrel_says(spandrel, restoreformer, tmp_path):
     weights.write(tmp_path / "a.safetensors", restoreformer, {})
-    restorer = load_restorer(tmp_path / "a.safetensors")
+    restorer = load_restorer_file(tmp_path / "a.safetensors")
     assert restorer.architecture == "RestoreFormer"
     assert not any(parameter.requires_grad for parameter in restorer.network.parameters())
     pixels = torch.rand(2, 3, 128, 128)  # smaller than it works on, and faster
@@ -202,7 +202,7 @@ def test_a_restoreformer_computes_what_spandrel_says(spandrel, restoreformer, tm
 def test_half_floats_are_widened(restoreformer, tmp_path):
     halves = {name: value.half() for name, value in restoreformer.items()}
     weights.write(tmp_path / "a.safetensors", halves, {})
-    restored = load_restorer(tmp_path / "a.safetensors")(torch.rand(1, 3, 128, 128), 0.5)
+    restored = load_restorer_file(tmp_path / "a.safetensors")(torch.rand(1, 3, 128, 128), 0.5)
     assert restored.dtype == torch.float32
     assert 0 <= restored.min() < restored.max() <= 1
 

@@ -14,7 +14,7 @@ from cscs_core.faces.align import align
 from cscs_core.faces.identity import encode
 from cscs_core.faces.restorers import catalogue as restorers
 from cscs_core.faces.restorers.base import Restoration, restore, restore_faces
-from cscs_core.faces.restorers.catalogue import LiteRestorer, available, load_restorer_named
+from cscs_core.faces.restorers.catalogue import LiteRestorer, available, load_restorer
 from cscs_core.hub.store import Store
 from cscs_core.io import images
 from cscs_core.io.files import BadInput
@@ -51,19 +51,19 @@ def test_every_restorer_of_the_registry_has_a_name_and_a_licence():
 
 def test_a_restorer_that_is_not_here_says_what_to_do(tmp_path: Path):
     with pytest.raises(BadInput, match=r"restorer codeformer: codeformer\.safetensors is not in .* `cscs convert`"):
-        load_restorer_named("codeformer", Store(tmp_path))
+        load_restorer("codeformer", Store(tmp_path))
 
 
 def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path):
     with pytest.raises(BadInput, match=r"no restorer 'magic'; there are lite, gfpgan_1\.4, "):
-        load_restorer_named("magic", Store(tmp_path))
+        load_restorer("magic", Store(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "folder"])
 def test_a_path_is_a_file(tmp_path: Path, name: str):
     (tmp_path / "folder").mkdir()
     with pytest.raises(BadInput, match=name):
-        load_restorer_named(str(tmp_path / name), Store(tmp_path))
+        load_restorer(str(tmp_path / name), Store(tmp_path))
 
 
 # The bundled one
@@ -103,7 +103,7 @@ def test_an_untrained_network_changes_nothing():
 
 
 def test_every_face_by_itself():
-    restorer = load_restorer_named("lite", Store(Path("nowhere")))
+    restorer = load_restorer("lite", Store(Path("nowhere")))
     pictures = torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0))
     pictures = nnf.interpolate(pictures, (256, 256), mode="bicubic").clamp(0, 1)
     both = restorer(pictures, 0.5)
@@ -137,7 +137,7 @@ def everyone(models: Models) -> Everyone:
     small = (small + 0.02 * torch.randn(small.shape, generator=Generator().manual_seed(0))).clamp(0, 1)
     small = jpeg(small, torch.full((len(small),), 50.0)).clamp(0, 1)
     damaged = nnf.interpolate(small, (512, 512), mode="bilinear")
-    restoration = Restoration(load_restorer_named("lite", Store(Path("nowhere"))), blend=1.0)
+    restoration = Restoration(load_restorer("lite", Store(Path("nowhere"))), blend=1.0)
     return Everyone(faces, clear, damaged, restore_faces(damaged, faces, restoration)[0])
 
 
@@ -162,7 +162,7 @@ def test_a_clearer_face_is_nobody_else(everyone: Everyone, models: Models):
 
 
 def test_a_clear_face_stays_nearly_as_it_is(everyone: Everyone, models: Models):
-    restoration = Restoration(load_restorer_named("lite", Store(Path("nowhere"))), blend=1.0)
+    restoration = Restoration(load_restorer("lite", Store(Path("nowhere"))), blend=1.0)
     again, _ = restore_faces(everyone.clear, everyone.faces, restoration)
     change = everyone.crops(again) - everyone.crops(everyone.clear)
     assert change.square().mean((1, 2, 3)).max() < KEPT**2

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cscs_core.faces.swappers.base import side_within, swap
+from cscs_core.faces.swappers.base import largest_size, swap
 from cscs_core.ops.batching import OutOfMemory
 from cscs_core.types import Crops, Identity
 
@@ -92,7 +92,7 @@ def test_a_crowd_is_worked_on_a_few_faces_at_a_time():
             return super().__call__(crops, person, strength)
 
     crops, pauses = _crops(20), []
-    done = swap(crops, PERSON, Counting(0.7), pause=lambda: pauses.append(len(seen)))
+    done = swap(crops, PERSON, Counting(0.7), check_cancel=lambda: pauses.append(len(seen)))
     assert seen == [1] * 20 and pauses == [*range(20)]
     assert torch.equal(done.mask, crops.mask * 0.7)
 
@@ -104,7 +104,7 @@ def test_a_strength_beyond_0_and_1_is_refused(strength):
 
 
 def test_faces_that_do_not_fit_into_memory_together_are_swapped_in_smaller_parts(monkeypatch):
-    monkeypatch.setattr("cscs_core.faces.swappers.base.at_once", lambda device: 8)  # as on a graphics card
+    monkeypatch.setattr("cscs_core.faces.swappers.base.max_batch", lambda device: 8)  # as on a graphics card
     seen = []
 
     class Large(Paint):
@@ -122,4 +122,4 @@ def test_faces_that_do_not_fit_into_memory_together_are_swapped_in_smaller_parts
 
 @pytest.mark.parametrize(("most", "side"), [(1024, 512), (512, 512), (300, 256), (64, 128)])
 def test_crops_are_as_large_as_allowed_but_never_smaller_than_the_swapper_takes(most: int, side: int):
-    assert side_within(SimpleNamespace(sizes=(128, 256, 512)), most) == side  # pyright: ignore[reportArgumentType]
+    assert largest_size(SimpleNamespace(sizes=(128, 256, 512)), most) == side  # pyright: ignore[reportArgumentType]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cscs_core.faces import align
 from cscs_core.faces.align import resize
-from cscs_core.faces.swappers.base import NoAttention, attention, mixed, reach, swap
+from cscs_core.faces.swappers.base import NoAttention, attention, blend_identity, editable_area, swap
 from cscs_core.faces.swappers.cscs import CSCSPerson, CSCSSwapper
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.models import (
@@ -151,7 +151,7 @@ def test_strength_mixes_in_the_targets_own_identity(small):
     person, crops = small.encode(person_of(photo)), crops_of(targets)
     own = torch.cat([small.encode(person_of(target[None])).z for target in targets])
     done = swap(crops, person, small, strength=0.3)
-    shown = mixed(own, person.z, 0.3)[:, :3] * 0.5 + 0.5
+    shown = blend_identity(own, person.z, 0.3)[:, :3] * 0.5 + 0.5
     torch.testing.assert_close(done.pixels[:, :, 0, 0], shown, atol=1e-5, rtol=0)
 
 
@@ -159,9 +159,9 @@ def test_mixing_keeps_the_norm_and_ends_at_both():
     own, other = torch.randn(4, 64), torch.randn(1, 64)
     own, other = (nn.functional.normalize(z, dim=-1) * 1.4 for z in (own, other))
     for strength in (0.0, 0.25, 0.5, 1.0):
-        torch.testing.assert_close(mixed(own, other, strength).norm(dim=-1), torch.full((4,), 1.4))
-    torch.testing.assert_close(mixed(own, other, 0.0), own)
-    torch.testing.assert_close(mixed(own, other, 1.0), other.expand(4, -1))
+        torch.testing.assert_close(blend_identity(own, other, strength).norm(dim=-1), torch.full((4,), 1.4))
+    torch.testing.assert_close(blend_identity(own, other, 0.0), own)
+    torch.testing.assert_close(blend_identity(own, other, 1.0), other.expand(4, -1))
 
 
 def test_references_of_any_size_are_the_same_person(small, golden):
@@ -173,7 +173,7 @@ def test_references_of_any_size_are_the_same_person(small, golden):
 
 def test_only_the_face_and_a_rim_around_it_may_change():
     crops = crops_of(torch.rand(1, 3, 256, 256))
-    allowed = reach(crops)[0, 0]
+    allowed = editable_area(crops)[0, 0]
     x, y = crops.mesh[0, list(mesh.OVAL)].T
     assert allowed[int(crops.landmarks[0, 2, 1]), int(crops.landmarks[0, 2, 0])] == 1
     assert allowed.nonzero().amin(0).tolist() >= [int(y.min()) - 12, int(x.min()) - 12]

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from cscs_core.faces.align import align
 from cscs_core.faces.swappers.base import swap
-from cscs_core.faces.swappers.lite import LEFT, SIDE, SIZE, TOP, LiteSwapper, framed, load_lite
+from cscs_core.faces.swappers.lite import LEFT, SIDE, SIZE, TOP, LiteSwapper, load_lite, window_mask
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
 from cscs_core.models import Refiner, RefinerConfig
 from cscs_core.ops import mask
-from cscs_core.pipeline import Models, encoded, find, identity_from, load_models, swap_faces
+from cscs_core.pipeline import Models, find, identity_from, load_models, prepare_source, swap_faces
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.types import Crops, Identity, join
 
@@ -98,7 +98,7 @@ def test_strength_fades_the_mask_alone(lite, person, crops):
 
 
 def test_what_is_seen_has_a_soft_edge():
-    frame = framed(torch.zeros(1, 3, SIZE, SIZE))[0, 0]
+    frame = window_mask(torch.zeros(1, 3, SIZE, SIZE))[0, 0]
     rows, columns = frame.nonzero().T
     assert (int(rows.min()), int(rows.max())) == (TOP, TOP + SIDE - 1)
     assert (int(columns.min()), int(columns.max())) == (LEFT, LEFT + SIDE - 1)
@@ -146,8 +146,8 @@ def test_no_face_is_no_work(lite, person, crops):
 @pytest.mark.parametrize("target", PEOPLE[1:], ids=lambda file: file.stem)
 def test_the_bundled_swapper_makes_the_target_look_like_the_source(lite, models, person, target):
     with torch.inference_mode():
-        done = swap_faces(images.read(target), encoded(person, lite, models), models)
-        by_warp = swap_faces(images.read(target), encoded(person, WarpSwapper(), models), models)
+        done = swap_faces(images.read(target), prepare_source(person, lite, models), models)
+        by_warp = swap_faces(images.read(target), prepare_source(person, WarpSwapper(), models), models)
     assert float(done.similarity_to_source[0]) > float(done.similarity_to_target[0])
     assert float(done.similarity_to_source[0]) > float(by_warp.similarity_to_source[0]) - 0.02
 

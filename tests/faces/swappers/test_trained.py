@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cscs_core.faces.swappers.base import swap
 from cscs_core.faces.swappers.catalogue import load_swapper, public
-from cscs_core.faces.swappers.cscs import CSCSSwapper, joined
+from cscs_core.faces.swappers.cscs import CSCSSwapper, join_embeddings
 from cscs_core.hub import weights
 from cscs_core.hub.store import Store
 from cscs_core.io.files import BadInput
@@ -133,7 +133,7 @@ def test_a_gate_turns_z_and_keeps_its_length():
     encoded, adapted = nnf.normalize(torch.randn(2, 3, WIDTH), dim=-1)
     gate = nn.Linear(WIDTH, WIDTH, bias=False)
     expected = nnf.normalize(encoded + adapted @ gate.weight.T, dim=-1)
-    torch.testing.assert_close(joined("gated", encoded, adapted, gate), expected)
+    torch.testing.assert_close(join_embeddings("gated", encoded, adapted, gate), expected)
 
 
 def test_everything_that_a_host_moves_is_named(tmp_path, store):

@@ -13,11 +13,11 @@ from cscs_core.faces.paste import paste, paste_mask
 from cscs_core.faces.swappers.warp import (
     WarpSwapper,
     hair_cover,
+    hair_prior,
     mirror_share,
     nearest_pose,
-    opening,
+    openness,
     pose,
-    priors,
     proportions,
     relight,
 )
@@ -210,12 +210,12 @@ def test_a_shut_source_keeps_the_open_targets_eyes_and_teeth():
     lids = [(159, 145), (386, 374)]
     for upper, lower in lids:
         shut[:, [upper, lower]] = shut[:, [upper, lower]].mean(1, keepdim=True)
-    kept = SWAPPER.kept(shut, opened, opened, SIZE)
+    kept = SWAPPER.preserved_mask(shut, opened, opened, SIZE)
     for part in (mask.mouth, mask.eyes):
         inside = part(opened, SIZE) == 1
         assert inside.any()
         assert (kept[inside] == 1).all()
-    assert not SWAPPER.kept(opened, opened, opened, SIZE).any()
+    assert not SWAPPER.preserved_mask(opened, opened, opened, SIZE).any()
 
 
 def test_the_mean_face_looks_straight_ahead():
@@ -277,12 +277,12 @@ def test_openings_are_gap_over_width():
     face[:, 78], face[:, 308] = torch.tensor([10.0, 50]), torch.tensor([50.0, 50])
     face[0, 13], face[0, 14] = torch.tensor([30.0, 45]), torch.tensor([30.0, 55])
     face[1, 13] = face[1, 14] = torch.tensor([30.0, 50])
-    assert opening(face, "mouth").tolist() == [0.25, 0]
+    assert openness(face, "mouth").tolist() == [0.25, 0]
     face[:, 33], face[:, 133] = torch.tensor([0.0, 0]), torch.tensor([20.0, 0])
     face[:, 263], face[:, 362] = torch.tensor([60.0, 0]), torch.tensor([40.0, 0])
     face[0, 159], face[0, 145] = torch.tensor([10.0, -3]), torch.tensor([10.0, 3])  # 0.3 open
     face[0, 386], face[0, 374] = torch.tensor([50.0, -1]), torch.tensor([50.0, 1])  # 0.1 open
-    assert opening(face, "eyes").tolist() == pytest.approx([0.2, 0])
+    assert openness(face, "eyes").tolist() == pytest.approx([0.2, 0])
 
 
 def test_proportions_by_nothing_are_the_targets():
@@ -320,7 +320,7 @@ def test_plain_skin_under_a_lamp_from_the_side_is_no_hair():
     bare = torch.tensor(SKIN).view(1, 3, 1, 1)
     grid = geometry.pixel_grid(SIZE, SIZE)
     lamp = 0.75 + 0.4 * (grid[..., 0] / SIZE - 0.5) - 0.2 * (grid[..., 1] / SIZE - 0.5)
-    assert hair_cover(bare * lamp, _skin(face), priors(face, SIZE)).max() < 0.1
+    assert hair_cover(bare * lamp, _skin(face), hair_prior(face, SIZE)).max() < 0.1
 
 
 def test_a_dark_band_on_the_forehead_is_hair_and_the_skin_below_is_not():
@@ -328,14 +328,14 @@ def test_a_dark_band_on_the_forehead_is_hair_and_the_skin_below_is_not():
     picture = paint(face)
     line = int(face[0, 9, 1])
     picture[..., :line, :] = torch.tensor([0.12, 0.08, 0.06]).view(3, 1, 1)
-    found = hair_cover(picture, _skin(face), priors(face, SIZE))
+    found = hair_cover(picture, _skin(face), hair_prior(face, SIZE))
     top = mask.hull(face, SIZE)[0, 0] * (geometry.pixel_grid(SIZE, SIZE)[..., 1] < face[0, 151, 1])
     assert found[0, 0][top > 0.5].mean() > 0.8
     assert found[..., line + 12 :, :].max() < 0.1
 
 
 def test_hair_lies_on_the_forehead_and_the_sides_only():
-    region = priors(points(), SIZE)[0, 0]
+    region = hair_prior(points(), SIZE)[0, 0]
     assert region.min() >= 0
     assert region.max() <= 1 + 1e-5
     for number, least, most in ((10, 0.9, 1), (234, 0.9, 1), (4, 0, 0.01), (0, 0, 0.01), (152, 0, 0.01)):

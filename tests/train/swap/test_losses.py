@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from cscs_core.train.swap import losses
-from cscs_core.train.swap.losses import Swapped, Weights
+from cscs_core.train.swap.losses import SwapBatch, Weights
 
 
-def swapped(known: list[bool]) -> Swapped:
+def swapped(known: list[bool]) -> SwapBatch:
     """Two pictures that are off by 0.5 and by 1 everywhere, faces at cosines 0.6 and -0.28, logits 2 and -1."""
     truth = torch.zeros(2, 3, 4, 4)
     off = torch.tensor([0.5, 1.0])[:, None, None, None]
-    return Swapped(
+    return SwapBatch(
         out=truth + off,
         truth=truth,
         known=torch.tensor(known),
@@ -50,7 +50,7 @@ def test_the_robust_terms_are_absolute_and_bounded():
 
 
 def test_the_critic_is_asked_for_a_logistic_decision():
-    found = float(losses.telling_apart(torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 3.0])))
+    found = float(losses.discriminator_loss(torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 3.0])))
     real = (math.log1p(math.exp(-2)) + math.log(2)) / 2
     fake = (math.log1p(math.exp(-1)) + math.log1p(math.exp(3))) / 2
     assert found == pytest.approx(real + fake, rel=1e-6)
@@ -59,7 +59,7 @@ def test_the_critic_is_asked_for_a_logistic_decision():
 def test_steepness_is_the_mean_squared_gradient_norm():
     pictures = torch.randn(3, 3, 5, 5, requires_grad=True)
     scale = torch.tensor([2.0], requires_grad=True)
-    found = losses.steepness(scale * pictures.square().sum((1, 2, 3)) / 2, pictures)  # the gradient is 2 * pictures
+    found = losses.r1_penalty(scale * pictures.square().sum((1, 2, 3)) / 2, pictures)  # the gradient is 2 * pictures
     norms = (4 * pictures.detach().square()).sum((1, 2, 3))
     assert float(found.detach()) == pytest.approx(float(norms.mean()), rel=1e-5)
     found.backward()  # by the critic's own parameters: d/ds s^2 |x|^2 = 2 s |x|^2
@@ -69,7 +69,7 @@ def test_steepness_is_the_mean_squared_gradient_norm():
 
 def test_means_over_equal_shares_average_to_the_mean_of_all():
     generator = torch.Generator().manual_seed(1)
-    rows = Swapped(
+    rows = SwapBatch(
         out=torch.rand(8, 3, 4, 4, generator=generator),
         truth=torch.rand(8, 3, 4, 4, generator=generator),
         known=torch.arange(8) < 4,
@@ -77,7 +77,7 @@ def test_means_over_equal_shares_average_to_the_mean_of_all():
         identity=torch.randn(8, 5, generator=generator),
         logits=torch.randn(8, generator=generator),
     )
-    shares = [Swapped(*(getattr(rows, name)[rank::2] for name in Swapped.__slots__)) for rank in (0, 1)]
+    shares = [SwapBatch(*(getattr(rows, name)[rank::2] for name in SwapBatch.__slots__)) for rank in (0, 1)]
     for loss in (losses.released, losses.robust):
         whole = numbers(loss(rows, Weights(1, 1, 1)))
         halves = [numbers(loss(share, Weights(1, 1, 1))) for share in shares]

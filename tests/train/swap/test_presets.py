@@ -45,8 +45,12 @@ def test_the_generator_of_a_preset_gives_pictures_of_its_size(name):
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():
-    with pytest.raises(BadInput, match=r"^cscs-512: no such preset; there are cscs-256, lite-128, toy$"):
+    with pytest.raises(BadInput, match=r"^cscs-512: no such preset; there are cscs-256, small-128, toy$"):
         find_preset("cscs-512")
+
+
+def test_the_former_name_of_a_preset_still_finds_it():
+    assert find_preset("lite-128") is PRESETS["small-128"]
 
 
 def test_a_run_is_over_by_steps_or_by_minutes():

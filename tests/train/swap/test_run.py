@@ -506,7 +506,7 @@ def test_two_processes_learn_what_one_does(tmp_path, whole):
 
 
 def test_a_run_whose_losses_are_no_numbers_ends_and_keeps_its_state(tmp_path, monkeypatch):
-    def broken(swapped: losses.Swapped, part: Weights) -> dict[str, Tensor]:
+    def broken(swapped: losses.SwapBatch, part: Weights) -> dict[str, Tensor]:
         terms = losses.released(swapped, part)
         calls.append(1)
         return {name: value * (math.nan if len(calls) > 21 else 1) for name, value in terms.items()}
@@ -678,7 +678,7 @@ def test_wrong_options_are_one_line(command, tmp_path, words, line):
 
 def test_a_wrong_preset_ends_the_program_with_the_right_ones(command, capsys):
     assert main(["train", "tinny", "--data", "data"]) == 2
-    assert capsys.readouterr().err == "cscs: tinny: no such preset; there are cscs-256, lite-128, toy, tiny\n"
+    assert capsys.readouterr().err == "cscs: tinny: no such preset; there are cscs-256, small-128, toy, tiny\n"
 
 
 def test_packages_that_are_missing_are_one_line(command, monkeypatch):

@@ -16,7 +16,7 @@ from cscs_core.io import images
 from cscs_core.io.files import BadInput
 from cscs_core.pipeline import Models, find, load_models
 from cscs_core.surrogates.adapt import AdaptOptions
-from cscs_core.surrogates.base import Surrogate, unjudged
+from cscs_core.surrogates.base import Surrogate, unfiltered
 from cscs_core.surrogates.recipe import Pool, Recipe
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.train.people import People, crops_of
@@ -118,7 +118,7 @@ class Picky:
         return self._some(crops, crops.frame != 2)
 
     def _some(self, crops: Crops, which: Tensor) -> Surrogate:
-        return unjudged(crops, [{} for _ in range(len(crops))])[which & (crops.frame < self.most)]
+        return unfiltered(crops, [{} for _ in range(len(crops))])[which & (crops.frame < self.most)]
 
 
 def test_what_is_rejected_is_made_up_for(pool: Pool):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..cscs_core.surrogates.attempts import Outcome
 from ..cscs_core.types import Crops
-from . import host, shown, sockets
+from . import host, node_ui, sockets
 
 
 def crops_input(tooltip: str) -> io.Input:
@@ -71,13 +71,13 @@ def result(crops: Crops, outcome: Outcome | None = None, wanted: str = "") -> io
     """What the three nodes give: of no faces nothing."""
     if outcome is None:
         return io.NodeOutput(
-            crops, host.pixels(crops.pixels), host.masks(crops.mask), "no face came in", ui=shown.badge("no face")
+            crops, host.pixels(crops.pixels), host.masks(crops.mask), "no face came in", ui=node_ui.badge("no face")
         )
     count, good = len(outcome.crops), int(outcome.accepted.sum())
-    words = shown.counted(count, "face") + f", {good} accepted" * bool(wanted)
+    words = node_ui.plural(count, "face") + f", {good} accepted" * bool(wanted)
     made = outcome.crops
     lines = "\n".join(_lines(outcome, wanted))
-    return io.NodeOutput(made, host.pixels(made.pixels), host.masks(made.mask), lines, ui=shown.badge(words))
+    return io.NodeOutput(made, host.pixels(made.pixels), host.masks(made.mask), lines, ui=node_ui.badge(words))
 
 
 def _lines(outcome: Outcome, wanted: str) -> list[str]:
@@ -85,21 +85,21 @@ def _lines(outcome: Outcome, wanted: str) -> list[str]:
     for row, (frame, likeness) in enumerate(
         zip(outcome.crops.frame.tolist(), outcome.similarity.tolist(), strict=True)
     ):
-        tries, did = outcome.tries[row], _words(outcome.did[row])
+        tries, changes = outcome.tries[row], _words(outcome.changes[row])
         if not tries:
             verdict = "unchanged, not accepted: nobody else is among the donors"
         elif not outcome.accepted[row]:
-            verdict = f"likeness {likeness:.2f}, not accepted in {tries} tries ({wanted}); {did}"
+            verdict = f"likeness {likeness:.2f}, not accepted in {tries} tries ({wanted}); {changes}"
         else:
-            verdict = f"likeness {likeness:.2f}, {f'accepted at try {tries}; ' * bool(wanted)}{did}"
+            verdict = f"likeness {likeness:.2f}, {f'accepted at try {tries}; ' * bool(wanted)}{changes}"
         lines.append(f"face {row} of image {frame}: {verdict}")
     return lines
 
 
-def _words(did: Mapping[str, Any]) -> str:
+def _words(changes: Mapping[str, Any]) -> str:
     """What was done, with the numbers of donors and others counted from 0."""
     said = []
-    for name, value in did.items():
+    for name, value in changes.items():
         if isinstance(value, dict):
             said.append(f"{name} ({_words(value)})")
         elif isinstance(value, float):

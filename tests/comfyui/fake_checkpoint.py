@@ -1,6 +1,6 @@
 """A checkpoint of the shape of Stable Diffusion 1, as small as ComfyUI accepts, trained by nobody: it draws one colour.
 
-PYTHONPATH=<ComfyUI> python made_checkpoint.py <file>
+PYTHONPATH=<ComfyUI> python fake_checkpoint.py <file>
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _LONGEST = 768  # px
 _FOLDER = "cscs"  # in the temporary folder
 
 
-def counted(number: int, what: str) -> str:
+def plural(number: int, what: str) -> str:
     """A number of things, "1 face" or "3 faces"."""
     return f"{number} {what}{'s' * (number != 1)}"
 
@@ -76,7 +76,7 @@ def _place(frame: int, box: list[float]) -> tuple[int | float, ...]:
 
 def _saved(image: Tensor, index: int, longest: int | None = _LONGEST) -> dict[str, str]:
     """One picture of an IMAGE as a file in the temporary folder, as the page asks for it; Cancel is obeyed before."""
-    host.stop()
+    host.raise_if_cancelled()
     picture = rearrange(image[index : index + 1, ..., :3], "b h w c -> b c h w").float()
     picture = picture.expand(-1, 3, -1, -1)
     if longest and max(picture.shape[-2:]) > longest:

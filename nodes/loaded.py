@@ -17,12 +17,12 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..cscs_core import pipeline
-from ..cscs_core.faces.detectors.catalogue import BUNDLED, detectors
+from ..cscs_core.faces.detectors.catalogue import DEFAULT_DETECTOR, detectors
 from ..cscs_core.faces.restorers import catalogue as restorers
 from ..cscs_core.faces.restorers.base import Restorer
 from ..cscs_core.faces.swappers.base import Swapper
-from ..cscs_core.faces.swappers.catalogue import DEFAULT, available, load_swapper
-from ..cscs_core.hub.store import Store, default_store, everything
+from ..cscs_core.faces.swappers.catalogue import DEFAULT_SWAPPER, available, load_swapper
+from ..cscs_core.hub.store import Store, default_store, iter_files
 from . import host
 
 Role = Literal["detector", "swapper", "restorer"]
@@ -72,7 +72,7 @@ def detector_input() -> io.Combo.Input:
     return io.Combo.Input(
         "detector",
         options=detectors(store()),
-        default=BUNDLED,
+        default=DEFAULT_DETECTOR,
         optional=True,
         tooltip="What finds the faces. lite is bundled. buffalo_l, antelopev2 and other insightface packs in "
         "models/insightface find smaller and more turned faces; they need insightface and onnxruntime and are for "
@@ -119,7 +119,7 @@ def files() -> _Seen:
     """The files that models are read from, as they are now: what was exchanged or deleted is loaded anew."""
     ours = store()
     found = []
-    for path in everything(ours):
+    for path in iter_files(ours):
         if path.suffix in (".safetensors", ".onnx") and path.parent != ours.home / "identities":
             with contextlib.suppress(OSError):  # gone between two looks
                 state = path.stat()
@@ -163,11 +163,15 @@ def _swapper(choice: Choice, seen: _Seen) -> tuple[Swapper, _Handles]:
 def _restorer(choice: Choice, seen: _Seen) -> tuple[Restorer, _Handles]:
     """The restorer used last and the host's handles to its network."""
     with _ordinary():
-        restorer = restorers.load_restorer_named(choice.name, store(), "cpu")
+        restorer = restorers.load_restorer(choice.name, store(), "cpu")
     return restorer, _handles(restorer.networks, choice)
 
 
-_DEFAULTS: dict[Role, str] = {"detector": BUNDLED, "swapper": DEFAULT, "restorer": restorers.BUNDLED}
+_DEFAULTS: dict[Role, str] = {
+    "detector": DEFAULT_DETECTOR,
+    "swapper": DEFAULT_SWAPPER,
+    "restorer": restorers.DEFAULT_RESTORER,
+}
 _KEPT: dict[Role, Callable[[Choice, _Seen], tuple[Any, _Handles]]] = {
     "detector": _models,
     "swapper": _swapper,
@@ -190,7 +194,7 @@ def _handles(networks: Sequence[nn.Module], choice: Choice) -> _Handles:
 
 def _obey(layer: nn.Module, inputs: object) -> None:
     """Cancel is asked for before every layer: on a processor a whole network takes longer than people wait."""
-    host.stop()
+    host.raise_if_cancelled()
 
 
 @contextlib.contextmanager
