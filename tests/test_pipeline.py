@@ -129,7 +129,7 @@ def test_numbers_count_in_the_order_given(
     image = picture((1, 2), (0, 1), (0, 0))
     done = swap_faces(image, person, models, size=256, face_filter=FaceFilter("left-right", indices))
     assert touched(image, done.images) == tiles
-    assert len(done.skipped) == 3 - len(tiles) and all("is not asked for" in reason for reason in done.skipped)
+    assert len(done.skipped) == 3 - len(tiles) and all("was not requested" in reason for reason in done.skipped)
 
 
 def test_a_number_that_is_not_there_is_said(models: Models, person: PreparedSource):

@@ -184,7 +184,7 @@ def test_an_unknown_restorer_is_answered_with_those_there_are(
     tmp_path: Path, landscape: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--restore", "magic") == 2
-    assert "no restorer 'magic'; there are lite, " in capsys.readouterr().err
+    assert "unknown restorer 'magic'; choose one of lite, " in capsys.readouterr().err
     assert swap(landscape, landscape, tmp_path / "out.png", "--restore", str(tmp_path / "gone.safetensors")) == 2
     assert f"{tmp_path / 'gone.safetensors'}: no such file" in capsys.readouterr().err
 

@@ -412,14 +412,14 @@ def test_a_white_mask_of_any_size_and_number_of_dimensions_is_no_mask(
 def test_a_black_mask_and_the_placeholder_of_load_image_allow_nothing(run: Run, name: str, black: Tensor) -> None:
     results = run(name, mask=black)
     if name == "CSCS_SelectFaces":
-        assert results["count"] == 0 and "0% of it is white in the mask" in results["skipped"]
+        assert results["count"] == 0 and "only 0% of it lies in the mask" in results["skipped"]
         return
     assert not results["mask"].any()
     assert "image" not in results or torch.equal(results["image"], run.usual["IMAGE"])
 
 
 def test_a_mask_that_does_not_reach_the_face_is_named_where_the_size_of_the_picture_is_not_known(run: Run) -> None:
-    with pytest.raises(ValueError, match="the mask is 48 x 40, and a face lies outside of it; give it the size of"):
+    with pytest.raises(ValueError, match="the mask is 48 x 40 and a face lies outside it; use a mask of the same size"):
         run("CSCS_FaceMask", mask=torch.zeros(1, 40, 48))
 
 

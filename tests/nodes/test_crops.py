@@ -194,7 +194,7 @@ def test_a_mask_of_the_image_is_seen_by_the_crops_of_its_frame(run: Any, crops: 
 
 
 def test_a_mask_smaller_than_the_image_is_told(run: Any, crops: Any) -> None:
-    with pytest.raises(ValueError, match="the mask is 64 x 64, and a face lies outside of it"):
+    with pytest.raises(ValueError, match="the mask is 64 x 64 and a face lies outside it"):
         run("FaceMask", crops, **HULL, mask=torch.zeros(1, 64, 64))
 
 
@@ -240,7 +240,7 @@ def identity(run: Any) -> Any:
     ("template", "resolution", "words"),
     [
         ("ffhq_512", "128", "choose resolution 256 or 512 .the crops have 128. in Align Faces"),
-        ("arcface_128", "256", "choose template ffhq_512 .the crops lie in another. in Align Faces"),
+        ("arcface_128", "256", "choose template ffhq_512 .the crops use another. in Align Faces"),
     ],
 )
 def test_crops_that_the_swapper_does_not_take_are_told_with_what_to_choose(
@@ -254,7 +254,7 @@ def test_crops_that_the_swapper_does_not_take_are_told_with_what_to_choose(
 def test_lite_says_that_it_has_no_attention(run: Any, three: Any, identity: Any, pack: Any) -> None:
     crops = run("AlignFaces", picture(), three, "ffhq_512", "128").result[0]
     lite = pack.module("nodes.loaded").Choice("swapper", "lite")
-    with pytest.raises(ValueError, match="no attention to show: cscs has"):
+    with pytest.raises(ValueError, match="no attention mask; only cscs"):
         run("FaceMask", crops, **{**HULL, "kind": "attention"}, identity=identity, swapper=lite)
 
 

@@ -114,7 +114,7 @@ def test_numbers_count_what_the_filters_left_and_all_others_have_a_line(select: 
     assert chosen.box[:, 0].tolist() == [20, 5] and count == 2
     assert skipped.splitlines() == [
         "frame 0: face at 0,0 (8 px wide): is narrower than 10 px",
-        "frame 0: face at 50,0 (30 px wide): number 1 is not asked for (0)",
+        "frame 0: face at 50,0 (30 px wide): number 1 was not requested (0)",
     ]
 
 
@@ -133,7 +133,7 @@ def test_a_mask_of_another_size_is_stretched_and_keeps_the_faces_in_white(select
     chosen, _, skipped = select(pictures(2), faces, mask=mask).result
     assert chosen.box[:, 0].tolist() == [0, 0] and chosen.frame.tolist() == [0, 1]
     assert skipped.splitlines()[0] == (
-        "frame 0: face at 60,0 (30 px wide): 0% of it is white in the mask, at least half must be"
+        "frame 0: face at 60,0 (30 px wide): only 0% of it lies in the mask, at least half must"
     )
 
 

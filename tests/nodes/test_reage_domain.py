@@ -115,7 +115,7 @@ def test_faces_that_were_not_asked_for_stay(run: Any) -> None:
     target = torch.cat([person(3), person(4)], 2)
     image, _, _, _, crops, report = run("CrossDomain", target, **{**CROSS, "faces_index": "1"}, source=person(1)).result
     assert len(crops) == 1 and torch.equal(image[:, :, :200], target[:, :, :200])
-    assert "left alone: face at" in report and "number 0 is not asked for" in report
+    assert "left alone: face at" in report and "number 0 was not requested" in report
 
 
 def test_without_any_face_there_are_no_crops(run: Any) -> None:

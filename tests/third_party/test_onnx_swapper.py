@@ -282,5 +282,5 @@ def test_files_that_are_something_else_are_named(tmp_path, files, export):
     onnx.save(model, str(plain))
     with pytest.raises(BadInput, match=r"plain\.onnx: its last weight is 3 x 4, not the 512 x 512"):
         load_onnx_swapper(plain, spec, encoder)
-    with pytest.raises(BadInput, match=r"paint\.onnx: embeddings of the kind cscs"):
+    with pytest.raises(BadInput, match=r"paint\.onnx: embeddings of kind cscs"):
         load_onnx_swapper(files["paint"], replace(spec, embedding="cscs"), encoder)

@@ -135,12 +135,12 @@ def test_no_pictures_and_no_faces_are_nothing():
     [Tables(columns=_WIDE[:6]), Tables(columns=(*_WIDE[:3], 5, *_WIDE[4:])), Tables(shape=(None, 512))],
 )
 def test_what_is_no_scrfd_with_points_is_named(network):
-    with pytest.raises(BadInput, match=r"tables\.onnx: is no SCRFD detector with five points"):
+    with pytest.raises(BadInput, match=r"tables\.onnx: is not an SCRFD detector with five points"):
         SCRFD(network)
 
 
 def test_a_window_that_its_strides_do_not_divide_is_named():
-    with pytest.raises(BadInput, match=r"tables\.onnx: a window of 100 px"):
+    with pytest.raises(BadInput, match=r"tables\.onnx: its input is 100 px on a side"):
         SCRFD(Tables(), size=100)
 
 

@@ -97,7 +97,7 @@ def test_a_swapper_of_others_is_listed_when_it_and_its_encoder_are_there(store):
     folder.mkdir(parents=True)
     (folder / "inswapper_128.onnx").touch()
     assert available(store) == ["lite", "warp"]
-    with pytest.raises(BadInput, match=r"swapper inswapper_128: w600k_r50.onnx not here; `cscs models` says where"):
+    with pytest.raises(BadInput, match=r"swapper inswapper_128: w600k_r50.onnx not installed; `cscs models` shows"):
         load_swapper("inswapper_128", store)
     store.home.mkdir(exist_ok=True)
     (store.home / "w600k_r50.safetensors").touch()  # converted
@@ -105,7 +105,7 @@ def test_a_swapper_of_others_is_listed_when_it_and_its_encoder_are_there(store):
 
 
 def test_an_unknown_swapper_is_named_with_those_there_are(store):
-    with pytest.raises(BadInput, match="no swapper 'magic'; there are lite, warp, cscs, inswapper_128"):
+    with pytest.raises(BadInput, match="unknown swapper 'magic'; choose one of lite, warp, cscs, inswapper_128"):
         load_swapper("magic", store)
 
 
@@ -132,7 +132,7 @@ def test_a_pack_and_a_detector_in_the_folders_are_listed(store):
 
 
 def test_a_missing_or_unknown_detector_says_what_to_do(store):
-    with pytest.raises(BadInput, match=r"detector scrfd_10g: det_10g.onnx is not here; `cscs models`"):
+    with pytest.raises(BadInput, match=r"detector scrfd_10g: det_10g.onnx is not installed; `cscs models`"):
         load_detector("scrfd_10g", store)
-    with pytest.raises(BadInput, match="no detector 'dlib'; there are lite"):
+    with pytest.raises(BadInput, match="unknown detector 'dlib'; choose one of lite"):
         load_detector("dlib", store)

@@ -231,5 +231,5 @@ def test_swappers_without_attention_say_which_have_it(golden):
         sizes=(64,),
     )
     for one in (WarpSwapper(), small):
-        with pytest.raises(NoAttention, match="cscs has, and generators of its kind"):
+        with pytest.raises(NoAttention, match="only cscs and AEI generators"):
             attention(crops, "somebody", one)
