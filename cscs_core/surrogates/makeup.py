@@ -1,4 +1,4 @@
-"""Make-up painted on faces."""
+"""Painting make-up on faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import Colour, Surrogate, unfiltered
 
 @dataclass(frozen=True, slots=True)
 class Makeup:
-    """Paint on a face; amounts 0..1."""
+    """Make-up of a face; amounts 0..1."""
 
     lips: float = 0.0
     lip_colour: Colour = (0.65, 0.10, 0.18)
@@ -27,7 +27,7 @@ class Makeup:
 
 
 def draw_makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
-    """Faces with make-up on, one for each."""
+    """Faces wearing make-up, one `Makeup` for each face."""
     names = ("lips", "shadow", "liner", "blush")
     changes = [{"makeup": {name: round(getattr(one, name), 4) for name in names}} for one in worn]
     if not len(crops):
@@ -50,7 +50,7 @@ def draw_makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
 
 
 def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Tensor:
-    """Pixels with the hue of a paint and part of its lightness: skin shows through."""
+    """Pixels that take on the hue of a paint and part of its lightness, so that the skin's texture shows through."""
     lab, goal = colour.to_lab(pixels), colour.to_lab(paint.expand_as(pixels[..., :1, :1]))
     share = cover * amount
     mean = (lab * cover).sum((2, 3), keepdim=True) / cover.sum((2, 3), keepdim=True).clamp_min(1e-3)
@@ -61,7 +61,7 @@ def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Te
 
 def _liner(points: Tensor, size: int) -> Tensor:
     """A line along both upper lids, thicker outwards, (F, 1, S, S)."""
-    up = -plane_to_face(points)[:, None, :, 1]  # (F, 1, 2) pixels of one outer-eye distance upwards
+    up = -plane_to_face(points)[:, None, :, 1]  # (F, 1, 2) pixels, one outer-eye distance upwards
     covers = []
     for ring in (mesh.LEFT_EYE, mesh.RIGHT_EYE):
         edge = points[:, [ring[0], *ring[:8:-1], ring[8]]]  # from the outer corner to the inner
