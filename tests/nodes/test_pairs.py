@@ -60,7 +60,7 @@ def test_photographs_become_the_layout_of_the_release(run: Any, output: Path, ph
         files = {"0_gensrc.jpg", "0_gendst.jpg", "0_gendst.jpg_facethin.jpg", "0_gendst.jpg_facechubby.jpg"}
         assert {path.name for path in (output / FOLDER / "proxy_data" / name).iterdir()} == {name, *files}
         assert (output / FOLDER / "normal_data" / name).is_file()
-    assert f"{FOLDER}: pairs of {len(made)} of 3 photographs; 1 show no face" in report
+    assert f"{FOLDER}: pairs made from {len(made)} of 3 photographs; 1 without a face" in report
     assert "image 2: no face" in report and "2 faces can lend hair" in report
     assert preview.shape == (1, 192 * len(made), 5 * 192, 3)
     assert done.ui["cscs_badge"] == [f"pairs of {len(made)} of 3 photographs"]

@@ -273,7 +273,7 @@ def test_interrupted_in_the_middle_of_a_folder_it_leaves_nothing_half(
 @pytest.mark.parametrize(("name", "value"), [("size", 64), ("seed", 1), ("count", 2)])
 def test_other_options_are_refused(made: Path, photos: Path, name: str, value: int):
     before = files(made)
-    with pytest.raises(BadInput, match=rf"manifest.jsonl: was begun with --{name} \d+, not {value}; choose another"):
+    with pytest.raises(BadInput, match=rf"manifest.jsonl: was started with --{name} \d+, not {value}; use that"):
         cmd_pairs.run(options(photos, made, **{name: value}))
     assert files(made) == before
 
@@ -359,7 +359,7 @@ def test_nobody_at_all_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "in").mkdir()
     view(tmp_path / "in" / "a.png")
     assert cmd_pairs.run(options(tmp_path / "in", tmp_path / "out")) == 0
-    assert "pairs of 0 of 1 photographs; 1 show no face" in capsys.readouterr().out
+    assert "pairs made from 0 of 1 photographs; 1 without a face" in capsys.readouterr().out
 
 
 def test_folders_that_will_not_do_are_one_line(tmp_path: Path):
@@ -393,11 +393,11 @@ def test_folders_of_others_are_not_written_to(tmp_path: Path):
     view(tmp_path / "in" / "a.png")
     out = tmp_path / "out"
     (out / "normal_data").mkdir(parents=True)
-    with pytest.raises(BadInput, match=r"out: holds normal_data and no manifest.jsonl; choose an empty folder"):
+    with pytest.raises(BadInput, match=r"out: contains normal_data but no manifest.jsonl; choose an empty folder"):
         cmd_pairs.run(options(tmp_path / "in", out))
     assert [path.name for path in out.iterdir()] == ["normal_data"]
     (out / "manifest.jsonl").write_text("{}\n")
-    with pytest.raises(BadInput, match=r"manifest.jsonl: is not what this version of `cscs pairs` writes"):
+    with pytest.raises(BadInput, match=r"manifest.jsonl: was not written by this version of `cscs pairs`"):
         cmd_pairs.run(options(tmp_path / "in", out))
     Manifest(out / "manifest.jsonl", {"size": SIZE, "seed": 0, "count": 1}).write([])
     with FileLock(out / ".lock"), pytest.raises(BadInput, match=r"out: another `cscs pairs` is writing to it"):
