@@ -1,9 +1,9 @@
-"""Examples for the refiner: what `warp` makes of surrogates, whose right result is a picture, and of pairs of people.
+"""Makes examples for the refiner: results of `warp` on proxies, whose correct result is known, and on pairs of people.
 
 python -m cscs_core.train.refiner_data --data $CSCS_DATA --out runs/refiner/examples --proxies 4000 --pairs 3000
 
-Shards are numbered from --first, each is the work of its own seed, and those that are there are not made again. Several
-may run at once with numbers that do not meet.
+Shards are numbered from --first, and each has its own seed. Existing shards are not made again. Several processes may
+run at once if their numbers do not overlap.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ from ..surrogates.target import Judge, TargetOptions, target_surrogate
 from ..types import Crops, Identity, join
 from .people import People, crops_of, load_people
 
-_SHARD = 32  # photographs worked on at once
+_SHARD = 32  # photographs per shard
 _DONORS = 64
 _WAYS = TargetOptions(donor=0.6, erased=0.15, swapper=0.25)
-_SHAPED = AdaptOptions(face=0.3, parts=0.2, strength=0.7)  # targets: their shape is to become the source's
-_DRAWN = AdaptOptions(face=0.0, glasses=0.15, makeup=0.1)  # sources: what they wear is not to be taken along
+_SHAPED = AdaptOptions(face=0.3, parts=0.2, strength=0.7)  # targets: the refiner must restore the source's shape
+_DRAWN = AdaptOptions(face=0.0, glasses=0.15, makeup=0.1)  # sources: glasses and make-up must not be carried over
 _SAME = 0.5  # cosine from which two pictures may show the same person
-_OTHERWISE = 0.5  # of the sources in pairs of two people are surrogates too: photographs differ in light and camera
-_GLASSES = AdaptOptions(face=0.0, glasses=1.0)  # the face laid on once more, as if the source had worn some
-_WORN = AdaptOptions(face=0.0, glasses=0.12)  # targets and truths: what they wear is to stay
+_OTHERWISE = 0.5  # share of sources in pairs that are replaced by surrogates, for more variety of light and camera
+_GLASSES = AdaptOptions(face=0.0, glasses=1.0)  # a copy of the warped face, as if the source had worn glasses
+_WORN = AdaptOptions(face=0.0, glasses=0.12)  # targets and truths: glasses must stay
 log = logging.getLogger(__name__)
 
 
 def photographs(people: People, rows: Tensor) -> Crops:
-    """The crops of these people, in 0..1."""
+    """The crops of these people, pixels 0..1."""
     crops = crops_of(people)[rows]
     return replace(crops, pixels=crops.pixels.float() / 255, frame=torch.arange(len(rows)))
 
 
 def proxies(people: People, rows: Tensor, models: Models, generator: Generator) -> dict[str, Tensor] | None:
-    """Source surrogate laid onto target surrogate of the same photograph, which is the truth; None if all failed."""
+    """Source surrogates warped onto target surrogates of the same photographs, which are the truth; None if all were
+    rejected."""
     y = photographs(people, rows)
     donors = photographs(people, torch.randperm(len(people), generator=generator)[:_DONORS])
     first = source_surrogate(y, generator, encoder=models.encoder, least=0.5, others=donors)
@@ -71,7 +72,7 @@ def proxies(people: People, rows: Tensor, models: Models, generator: Generator) 
 
 
 def pairs(people: People, rows: Tensor, models: Models, generator: Generator) -> dict[str, Tensor]:
-    """One person's photograph, or a surrogate of it, laid onto another's."""
+    """Photographs of one person, or surrogates of them, warped onto photographs of another."""
     others = torch.randperm(len(people), generator=generator)[: len(rows)]
     apart = (people.embedding[rows] * people.embedding[others]).sum(-1) < _SAME
     rows, others = rows[apart], others[apart]
@@ -98,10 +99,10 @@ def _laid(
     models: Models,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """The rows of a shard; `other` is whom the truth shows where it is only the target."""
+    """The tensors of a shard. For pairs, whose truth is only the target, `other` are the embeddings of the targets."""
     source, target = _found(source, models), _found(target, models)
     warp = WarpSwapper()
-    # One by one: a single face stays in the processor's cache.
+    # One face at a time, which fits into the CPU's cache.
     ones = [(source[row : row + 1], target[row : row + 1]) for row in range(len(source))]
     laid = [warp.onto(one, *nearest_pose(one.mesh, photo)).pixels for photo, one in ones]
     return {
@@ -119,7 +120,7 @@ def _laid(
 
 
 def _found(crops: Crops, models: Models) -> Crops:
-    """The crops with their points found again, as they will be when it matters."""
+    """The crops with landmarks located by the network, as in a real swap."""
     mesh = locate(crops.pixels, torch.arange(len(crops)), crops.landmarks, models.landmarks)
     return replace(crops, mesh=mesh, landmarks=five(mesh))
 
@@ -129,7 +130,7 @@ def _bytes(pixels: Tensor) -> Tensor:
 
 
 def load_examples(folder: Path) -> dict[str, Tensor]:
-    """All shards of a folder as one."""
+    """All shards of a folder joined."""
     shards = [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
     return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
 
@@ -139,7 +140,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/refiner/examples"))
     parser.add_argument("--split", default="train", choices=("train", "validation"))
-    parser.add_argument("--proxies", type=int, default=4000, help="photographs to make them of; about half succeed")
+    parser.add_argument(
+        "--proxies", type=int, default=4000, help="photographs to make proxies from; about half succeed"
+    )
     parser.add_argument("--pairs", type=int, default=3000)
     parser.add_argument("--first", type=int, default=0, help="number of the first shard")
     arguments = parser.parse_args()

@@ -512,7 +512,7 @@ def test_a_run_whose_losses_are_no_numbers_ends_and_keeps_its_state(tmp_path, mo
         return {name: value * (math.nan if len(calls) > 21 else 1) for name, value in terms.items()}
 
     calls: list[int] = []
-    with pytest.raises(BadInput, match=r"_identity is no number any more at step \d+; the same command goes on"):
+    with pytest.raises(BadInput, match=r"_identity is not finite at step \d+; run the same command again"):
         learn(tmp_path, replace(TINY, loss=broken))
     state = (tmp_path / "state.safetensors").read_bytes()
     assert json.loads(weights.read(tmp_path / "state.safetensors")[1]["progress"])["step"] in (4, 8)
@@ -524,7 +524,7 @@ def test_a_run_whose_losses_are_no_numbers_ends_and_keeps_its_state(tmp_path, mo
         return terms
 
     monkeypatch.setattr(swap_loop, "iterate", spoilt)
-    with pytest.raises(BadInput, match=r"a weight is no number any more at step 12"):
+    with pytest.raises(BadInput, match=r"a weight is not finite at step 12"):
         learn(tmp_path, replace(TINY, check_every=12, log_every=12))
     assert (tmp_path / "state.safetensors").read_bytes() == state
 
@@ -535,7 +535,7 @@ def test_a_run_gives_up_once_when_results_do_not_look_like_their_sources(tmp_pat
     assert replace(hopeless, measures={"proxy_cos_source": 0.05, "proxy_cos_target": 0.0}).hopeless
     assert not replace(hopeless, measures={"ordinary_cos_source": 0.3, "ordinary_cos_target": 0.2}).hopeless
     monkeypatch.setattr(swap_loop, "check", lambda *_: hopeless)
-    with pytest.raises(BadInput, match=r"at step 8 results do not look like their sources; more weight on identity"):
+    with pytest.raises(BadInput, match=r"at step 8 the results do not look like their sources; more weight on"):
         learn(tmp_path, replace(TINY, give_up=0.5))
     _, progress = learn(tmp_path, replace(TINY, give_up=0.5))
     assert progress.step == 12
@@ -544,9 +544,9 @@ def test_a_run_gives_up_once_when_results_do_not_look_like_their_sources(tmp_pat
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda data: data[:-100], "state.safetensors: the state of this run is truncated; remove it to begin again"),
-        (lambda data: b"", "state.safetensors: the state of this run is empty, not a safetensors file; remove"),
-        (lambda data: b"\x80\x02}q\x00.", "the state of this run is a pickle, not a safetensors file; remove it"),
+        (lambda data: data[:-100], "state.safetensors: the checkpoint of this run is truncated; remove it to start"),
+        (lambda data: b"", "state.safetensors: the checkpoint of this run is empty, not a safetensors file"),
+        (lambda data: b"\x80\x02}q\x00.", "the checkpoint of this run is a pickle, not a safetensors file; remove it"),
     ],
 )
 def test_a_damaged_state_is_one_line(tmp_path, damage, line):
@@ -565,15 +565,15 @@ def test_a_state_of_another_run_is_one_line(tmp_path):
             "preset",
             replace(TINY, name="other"),
             3,
-            r"is no state of this preset \(but of other\); choose another --out",
+            r"is not a checkpoint of this preset \(but of other\); choose another --out",
         ),
         (
             "size",
             replace(TINY, generator=partial(_wider)),
             3,
-            r"is no state of this preset \(Error.* choose another --out",
+            r"is not a checkpoint of this preset \(Error.* choose another --out",
         ),
-        ("seed", TINY, 4, r"was begun with --seed 4, not 3; choose another --out"),
+        ("seed", TINY, 4, r"was started with --seed 4, not 3; use that seed or another --out"),
     ):
         save_state(tmp_path / name / "state.safetensors", start(preset), Progress(preset.name, seed, step=5))
         with pytest.raises(BadInput, match=line) as caught:
@@ -586,7 +586,7 @@ def test_a_run_does_not_go_on_with_another_encoder(tmp_path):
     training = start(replace(TINY, steps=20))
     torch.manual_seed(7)
     other = replace(training, recogniser=Recogniser(IdentityEncoder(EncoderConfig(32, (4, 4), (0, 0), WIDTH)), WIDTH))
-    with pytest.raises(BadInput, match="was begun with another encoder; --encoder names it, or choose another --out"):
+    with pytest.raises(BadInput, match="was started with another encoder; give it with --encoder, or choose another"):
         train(other, data(), open_folder(tmp_path, False), 3)
 
 
@@ -644,9 +644,9 @@ def test_a_dry_run_reports_and_writes_nothing(command, tmp_path, capsys):
     assert command("--dry-run", "--minutes", "2") == 0
     assert sorted(tmp_path.rglob("*")) == before
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "tiny: 32 px, pairs a step: 8 ordinary, 8 proxy; held out: 4 ordinary, 2 proxy"
+    assert lines[0] == "tiny: 32 px, pairs per step: 8 ordinary, 8 proxy; held out: 4 ordinary, 2 proxy"
     assert lines[1].startswith("parameters: generator 0.00 M, adapter 0.00 M, critic 0.00 M")
-    assert "every 4th" in lines[3] and "GB a process" in lines[4]
+    assert "every 4th" in lines[3] and "GB per process" in lines[4]
     assert lines[5].startswith("the run: 2.0 minutes, about ")
 
 
@@ -678,12 +678,12 @@ def test_wrong_options_are_one_line(command, tmp_path, words, line):
 
 def test_a_wrong_preset_ends_the_program_with_the_right_ones(command, capsys):
     assert main(["train", "tinny", "--data", "data"]) == 2
-    assert capsys.readouterr().err == "cscs: tinny: no such preset; there are cscs-256, small-128, toy, tiny\n"
+    assert capsys.readouterr().err == "cscs: tinny: no such preset; choose one of cscs-256, small-128, toy, tiny\n"
 
 
 def test_packages_that_are_missing_are_one_line(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
-    with pytest.raises(BadInput, match=r"^--tensorboard: is not installed; pip install tensorboard$"):
+    with pytest.raises(BadInput, match=r"^--tensorboard: tensorboard is not installed; pip install tensorboard$"):
         command("--tensorboard")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(
@@ -722,9 +722,9 @@ def test_a_trained_student_can_be_trained_further(tmp_path):
     for name, value in student.state_dict().items():
         assert torch.allclose(value.float(), averaged[name].float(), atol=2e-3), name
     iterate(start(student=student), draw(start(), data(), 3, 1), 1, 1.0)
-    with pytest.raises(BadInput, match=r"was trained with another encoder, encoder.safetensors; --encoder names it$"):
+    with pytest.raises(BadInput, match=r"trained with another encoder, encoder.safetensors; give it with --encoder$"):
         load_student(tmp_path, Recogniser(IdentityEncoder(EncoderConfig(32, (4, 8), (0, 0), WIDTH)), WIDTH), SIZE)
-    with pytest.raises(BadInput, match=r": makes pictures of 32 px; this preset has 64$"):
+    with pytest.raises(BadInput, match=r": makes images of 32 px, but this preset needs 64; choose another preset$"):
         load_student(tmp_path, Recogniser(encoder(), WIDTH), 64)
 
 
