@@ -1,4 +1,4 @@
-"""Measures how far the alignment of FFHQ by 68 points, which CSCS was released with, lies from the one by five points.
+"""Compares the FFHQ alignment by 68 points, used by the CSCS release, with the alignment by five points.
 
 python -m cscs_core.eval.alignment --data $CSCS_DATA --out runs/eval
 """
@@ -28,8 +28,8 @@ SIDE = 256  # px
 
 
 def between(five: Crops, quad: Crops) -> dict[str, float]:
-    """How a crop by five points becomes the one by 68: scale, turn in degrees, shift of the middle and of the landmarks
-    in px of 256; means of the magnitudes, and the worst hundredth of the landmarks'."""
+    """The transform from crops by five points to crops by 68: mean scale, absolute rotation in degrees, shift of the
+    centre and mean and 99th percentile of the landmarks' shift, in pixels of a 256 px crop."""
     step = compose(invert(five.matrix), quad.matrix)
     scale = scale_of(step)
     turn = torch.rad2deg(torch.atan2(step[:, 1, 0], step[:, 0, 0]))

@@ -1,5 +1,5 @@
-"""How far the judges can be trusted: how much of a known turn of the head they read, and what they see where only the
-quality of the picture changed.
+"""Checks the reliability of the judges: how much of a known head rotation they read, and what they measure when only
+the image quality changes.
 
     python -m cscs_core.eval.judges_check --data $CSCS_DATA --out runs/eval
 """
@@ -28,11 +28,11 @@ from .judges import Judges, load_judges, retrieved
 log = logging.getLogger(__name__)
 
 _TURNS = ((5, 0), (10, 0), (20, 0), (0, 5), (0, 10), (0, 15))  # degrees of yaw and pitch
-_FACING = 12  # degrees: heads turned further are not turned on, what they would show is not known
+_FACING = 12  # degrees: heads turned further are left out, since turning them more would reveal hidden parts
 
 
 def shrunk(pictures: Tensor, side: int) -> Tensor:
-    """Pictures that have been at a smaller side."""
+    """Images reduced to a smaller side and enlarged again, (N, 3, S, S) 0..1."""
     small = nnf.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
     return nnf.interpolate(small, pictures.shape[-2:], mode="bicubic").clamp(0, 1)
 
@@ -55,7 +55,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def turns(crops: Crops, judges: Judges) -> dict[str, float]:
-    """Mean degrees read of known turns, of people who face the camera."""
+    """Mean pose change in degrees that the judges read for known turns of frontal faces, by turn."""
     crops = crops[(head_pose.fit(crops.mesh).degrees[:, :2].abs() < _FACING).all(1)]
     before = judges.points(crops.pixels, mesh.box(crops.mesh))
     read = {"people": float(len(crops))}
@@ -68,7 +68,7 @@ def turns(crops: Crops, judges: Judges) -> dict[str, float]:
 
 
 def floor(crops: Crops, judges: Judges) -> dict[str, dict[str, float]]:
-    """What is measured between a picture and itself with its quality changed, and between two people."""
+    """The measures between an image and itself with changed quality, and between two different people."""
     box, rows = mesh.box(crops.mesh), torch.arange(len(crops))
     points, identity = judges.points(crops.pixels, box), judges.identity(crops.pixels, crops.mesh)
     found = {}

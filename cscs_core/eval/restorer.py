@@ -1,5 +1,5 @@
-"""The bundled restorer on test people, damaged in one way at a time: how near to the truth the faces are as damaged,
-sharpened, and restored.
+"""Measures the bundled restorer on test people, with one kind of damage at a time: damaged, sharpened and restored
+faces are compared with the original.
 
 python -m cscs_core.eval.restorer --data $CSCS_DATA --out runs/restorer/eval
 """
@@ -25,9 +25,9 @@ from ..train.people import crops_of, load_people
 from ..train.refiner import Teachers
 from .judges import interval, load_judges
 
-_FOLDERS = ("omi", "fake")  # their people are all different
-_MOST = 64  # people, evenly over the split
-_SHOWN = 4  # of them on the sheet
+_FOLDERS = ("omi", "fake")  # every picture in them shows another person
+_MOST = 64  # people, evenly spaced over the split
+_SHOWN = 4  # people on the sheet
 
 
 def _grainy(pictures: Tensor, deviation: float) -> Tensor:
@@ -56,12 +56,12 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def sharpened(pictures: Tensor) -> Tensor:
-    """An unsharp mask, what an image editor does without knowing faces."""
+    """Images after an unsharp mask, the baseline of an image editor, (N, 3, S, S) 0..1."""
     return (pictures + 0.7 * (pictures - gaussian_blur(pictures, 1.5))).clamp(0, 1)
 
 
 def similarity(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity of grey values (Wang et al. 2004), (N, 3, S, S) -> (N,)."""
+    """Structural similarity of grey values (SSIM, Wang et al. 2004), (N, 3, S, S) 0..1 twice -> (N,)."""
     x, y = (each.mean(1, keepdim=True) for each in (pictures, truth))
     mean_x, mean_y = gaussian_blur(x, 1.5), gaussian_blur(y, 1.5)
     var_x, var_y, both = (
