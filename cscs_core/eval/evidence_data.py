@@ -74,7 +74,7 @@ def build(people: People, models: Models, folder: Path, count: int, seed: int = 
     for number, rows in enumerate(chunks):
         file = _file(folder, number)
         if not file.exists():
-            made = _made(people, rows, models, Generator().manual_seed(seed + 1 + number))
+            made = _make(people, rows, models, Generator().manual_seed(seed + 1 + number))
             weights.write(file, made.tensors(), {"arch": "evidence"})
             log.info("%s: %d of %d people have proxies", file, len(made.y), len(rows))
     return load(folder, len(chunks))
@@ -90,11 +90,11 @@ def _file(folder: Path, number: int) -> Path:
     return folder / f"{number:03d}.safetensors"
 
 
-def _made(people: People, rows: Tensor, models: Models, generator: Generator) -> Made:
+def _make(people: People, rows: Tensor, models: Models, generator: Generator) -> Made:
     crops = cut(people, rows, _WORK)
     some = torch.randperm(len(people), generator=generator)[:_DONORS]
     donors = cut(people, some, _WORK)
-    target = _somebody_else(crops, donors, generator, models)
+    target = _make_targets(crops, donors, generator, models)
     source = source_surrogate(crops[target.rows], generator, encoder=models.encoder, others=donors)
     target = target[source.rows]
     own = crops[target.rows]
@@ -112,12 +112,12 @@ def _made(people: People, rows: Tensor, models: Models, generator: Generator) ->
     pictures = {"photographs": crops, "y": own, "x_src": source.crops, "x_tgt": target.crops, **bent}
     assert source.similarity is not None and target.similarity is not None
     return Made.of(
-        {name: _kept(one) for name, one in pictures.items()}
+        {name: _to_uint8(one) for name, one in pictures.items()}
         | {"source_similarity": source.similarity, "target_similarity": target.similarity}
     )
 
 
-def _somebody_else(crops: Crops, donors: Crops, generator: Generator, models: Models) -> Surrogate:
+def _make_targets(crops: Crops, donors: Crops, generator: Generator, models: Models) -> Surrogate:
     """Target surrogates of the crops for which one is accepted in a few attempts, in their order."""
     judge = Judge(encoder=models.encoder, landmarks=models.landmarks)
     found: list[Surrogate] = []
@@ -135,5 +135,5 @@ def _somebody_else(crops: Crops, donors: Crops, generator: Generator, models: Mo
     return whole[whole.rows.argsort()]
 
 
-def _kept(crops: Crops) -> Tensor:
+def _to_uint8(crops: Crops) -> Tensor:
     return (resize(crops, SIDE).pixels.clamp(0, 1) * 255).round().byte()

@@ -30,7 +30,7 @@ from .evidence_student import SIDE, Remembering, SmallStudent
 
 log = logging.getLogger(__name__)
 
-_TELL = 200  # steps between log lines
+_LOG_EVERY = 200  # steps between log lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def student(name: str, made: Made, known: Recogniser, steps: int, seed: int, fil
     """The trained student of a variant, in evaluation mode; read from the file if it exists. Raises BadInput if that
     one was trained for another number of steps."""
     if not file.exists():
-        trained, minutes = _trained(name, made, known, steps, seed)
+        trained, minutes = _train(name, made, known, steps, seed)
         weights.write(
             file, trained.state_dict(), {"arch": "evidence", "steps": str(steps), "minutes": f"{minutes:.2f}"}
         )
@@ -120,7 +120,7 @@ def student(name: str, made: Made, known: Recogniser, steps: int, seed: int, fil
     return found.eval().requires_grad_(False)
 
 
-def _trained(name: str, made: Made, known: Recogniser, steps: int, seed: int) -> tuple[nn.Module, float]:
+def _train(name: str, made: Made, known: Recogniser, steps: int, seed: int) -> tuple[nn.Module, float]:
     """The averaged student, and the minutes of CPU time used."""
     from accelerate import Accelerator
 
@@ -135,7 +135,7 @@ def _trained(name: str, made: Made, known: Recogniser, steps: int, seed: int) ->
     began = time.process_time()
     for step in range(1, steps + 1):
         terms = iterate(training, draw(training, data, seed, step), step, plan.pace(step, step / steps))
-        if step % _TELL == 0:
+        if step % _LOG_EVERY == 0:
             said = ", ".join(f"{term} {float(value):.3f}" for term, value in terms.items() if "critic" not in term)
             log.info("%s, seed %d, step %d: %s", name, seed, step, said)
     return training.average, (time.process_time() - began) / 60

@@ -19,7 +19,7 @@ from ..io.files import BadInput
 from ..ops import geometry, mesh
 
 _FACE = 112  # px, input side of the landmark network
-_ROOM = 1.05  # crop side relative to the longer side of the face's box
+_MARGIN = 1.05  # crop side relative to the longer side of the face's box
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Judges:
 
         Use the same box for a result and its target: that of the target's mesh.
         """
-        middle, side = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(1) * _ROOM
+        middle, side = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(1) * _MARGIN
         scale = _FACE / side
         matrix = torch.zeros(len(box), 2, 3)
         matrix[:, 0, 0] = matrix[:, 1, 1] = scale
@@ -54,11 +54,11 @@ def load_judges(data: Path) -> Judges:
     for file in files:
         if not file.is_file():
             raise BadInput(f"{file}: no such file; give the folder that contains teachers/ with --data")
-    recogniser, landmarks = map(_network, files)
+    recogniser, landmarks = map(_load_onnx, files)
     return Judges(recogniser, lambda crops: landmarks(crops).view(-1, 68, 2) * _FACE)
 
 
-def _network(file: Path) -> Callable[[Tensor], Tensor]:
+def _load_onnx(file: Path) -> Callable[[Tensor], Tensor]:
     """An ONNX file with one input and one output, run on the CPU."""
     try:
         import onnxruntime

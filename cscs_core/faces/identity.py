@@ -133,14 +133,14 @@ def drop_outliers(identity: Identity, threshold: float) -> Agreement:
     """
     unit, weight = nnf.normalize(identity.embedding.float(), dim=-1), identity.weight.float()
     counted, kept = weight > 0, torch.ones_like(weight, dtype=torch.bool)
-    while (doubtful := kept & (_to_others(unit, weight * kept) < threshold)).any():
+    while (doubtful := kept & (_cosine_to_others(unit, weight * kept) < threshold)).any():
         enough = (weight * kept).sum() - weight > weight.sum() / 2
         several = (kept & counted).sum() - counted.long() >= 2
         if not (free := doubtful & enough & several).any():
-            return _undecided(identity, _to_others(unit, weight), threshold)
+            return _no_majority(identity, _cosine_to_others(unit, weight), threshold)
         kept = kept.clone()
-        kept[_to_others(unit, weight * kept).where(free, math.inf).argmin()] = False
-    similarity = _to_others(unit, weight * kept)
+        kept[_cosine_to_others(unit, weight * kept).where(free, math.inf).argmin()] = False
+    similarity = _cosine_to_others(unit, weight * kept)
     said = [
         f"photo {row} is left out: its similarity to the others, {similarity[row]:.2f}, is below {threshold:.2f}"
         for row in (~kept).nonzero()[:, 0].tolist()
@@ -148,13 +148,13 @@ def drop_outliers(identity: Identity, threshold: float) -> Agreement:
     return Agreement(keep_photos(identity, kept), kept, similarity, said)
 
 
-def _undecided(identity: Identity, similarity: Tensor, threshold: float) -> Agreement:
+def _no_majority(identity: Identity, similarity: Tensor, threshold: float) -> Agreement:
     rows = ", ".join(str(row) for row in (similarity < threshold).nonzero()[:, 0].tolist())
-    said = f"no photo is left out: photo {rows} is below {threshold:.2f} in similarity, but no majority agrees"
+    said = f"no photo is left out: the similarity of photo {rows} is below {threshold:.2f}, but no majority agrees"
     return Agreement(identity, torch.ones_like(similarity, dtype=torch.bool), similarity, [said])
 
 
-def _to_others(unit: Tensor, weight: Tensor) -> Tensor:
+def _cosine_to_others(unit: Tensor, weight: Tensor) -> Tensor:
     """Cosine of each row to the weighted mean of the others, (R, E), (R,) -> (R,); NaN where the others weigh 0."""
     own = weight[:, None] * unit
     cosine = (nnf.normalize(own.sum(0) - own, dim=-1) * unit).sum(-1)

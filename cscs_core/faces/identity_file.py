@@ -36,7 +36,7 @@ _TENSORS = ("pixels", "matrix", "landmarks", "mesh", "embedding", "weight")
 
 
 def named(folder: Path, name: str) -> Path:
-    """The path of the identity file with this name in a folder. Raises BadInput for a name that is no plain file
+    """The path of the identity file with this name in a folder. Raises BadInput for a name that is not a plain file
     name."""
     if not re.fullmatch(r"[A-Za-z0-9_-]([A-Za-z0-9 _-]{0,98}[A-Za-z0-9_-])?", name) or _reserved(name):
         raise BadInput(
@@ -97,7 +97,7 @@ def load_identity(path: Path) -> Identity:
     _check_size(path)
     tensors, metadata = weights.read(path)
     if "format" not in metadata and set(tensors) >= _REACTOR_KEYS:
-        return _of_reactor(path, tensors)
+        return _from_reactor(path, tensors)
     if metadata.get("format") != FORMAT:
         raise BadInput(f"{path}: is not an identity; choose a file made by Save Identity, or a face model of ReActor")
     if (version := metadata.get("version", "")) != str(VERSION):
@@ -127,7 +127,7 @@ def _check_size(path: Path) -> None:
         raise BadInput(f"{path}: has a header larger than that of any identity file ({_LONGEST_HEADER >> 10} KB)")
 
 
-def _of_reactor(path: Path, tensors: Mapping[str, Tensor]) -> Identity:
+def _from_reactor(path: Path, tensors: Mapping[str, Tensor]) -> Identity:
     embedding = tensors["embedding"]
     if embedding.shape != (512,) or embedding.dtype != torch.float32 or not 0 < embedding.norm() < 1e6:
         raise BadInput(
@@ -177,7 +177,7 @@ def _problem(tensors: Mapping[str, Tensor]) -> str | None:
     for name, shape in shapes.items():
         kind = torch.uint8 if name == "pixels" else torch.float32
         if tensors[name].shape != shape or tensors[name].dtype != kind:
-            return f"{name} is {_described(tensors[name])} instead of {' x '.join(map(str, shape))} {_kind(kind)}"
+            return f"{name} is {_describe(tensors[name])} instead of {' x '.join(map(str, shape))} {_dtype_name(kind)}"
     return _wrong_numbers(tensors, side[0])
 
 
@@ -204,9 +204,9 @@ def _too_large(tensors: Mapping[str, Tensor]) -> str | None:
     return f"{len(tensors['weight'])} photos are too many for one file; use fewer" if size > LARGEST else None
 
 
-def _described(value: Tensor) -> str:
-    return f"{' x '.join(map(str, value.shape)) or 'one number'} {_kind(value.dtype)}"
+def _describe(value: Tensor) -> str:
+    return f"{' x '.join(map(str, value.shape)) or 'one number'} {_dtype_name(value.dtype)}"
 
 
-def _kind(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

@@ -63,7 +63,9 @@ def apply_mask(
 
     def draw(rows: Tensor) -> Tensor:
         here = crops[rows]
-        shown = _shown(here, options, None if attention is None else attention[rows]) * (1 - _kept(here, options))
+        shown = _base_mask(here, options, None if attention is None else attention[rows]) * (
+            1 - _protected_parts(here, options)
+        )
         if limit is not None:
             shown = shown * (limit if len(limit) == 1 else limit[rows])
         return shown if options.combine == "replace" else here.mask * shown
@@ -101,13 +103,13 @@ def feather_mask(crops: Crops, feather: float, check_cancel: CancelCheck = never
     )
 
 
-def _shown(crops: Crops, options: MaskOptions, attention: Tensor | None) -> Tensor:
+def _base_mask(crops: Crops, options: MaskOptions, attention: Tensor | None) -> Tensor:
     size = crops.size
     grow, feather = options.grow * size, options.feather * size
     if options.kind == "attention":
         if attention is None:
             raise ValueError("the attention mask depends on the person: connect a swapper and an identity")
-        blurred = gaussian_blur(mask.grow(_stretched(attention), grow), feather / 2)
+        blurred = gaussian_blur(mask.grow(_stretch(attention), grow), feather / 2)
         return blurred * mask.feather(torch.ones_like(blurred[:1]), feather)
     if options.kind == "hull":
         area = mask.grow(mask.hull(crops.mesh, size), grow)
@@ -121,7 +123,7 @@ def _shown(crops: Crops, options: MaskOptions, attention: Tensor | None) -> Tens
     return mask.feather(area, feather)
 
 
-def _kept(crops: Crops, options: MaskOptions) -> Tensor:
+def _protected_parts(crops: Crops, options: MaskOptions) -> Tensor:
     """The protected parts, (F, 1, S, S) 0..1 with a soft edge."""
     parts = torch.zeros_like(crops.mask)
     if options.keep_eyes:
@@ -143,7 +145,7 @@ def _rectangle(low: Tensor, high: Tensor, size: int) -> Tensor:
     return mask.polygon(torch.stack(corners, 1), size)
 
 
-def _stretched(attention: Tensor) -> Tensor:
+def _stretch(attention: Tensor) -> Tensor:
     """Each crop's attention stretched from its 5th..95th percentile to 0..1; a flat one becomes 1."""
     rows = attention.flatten(1).float()
     low, high = (rows.quantile(share, dim=1)[:, None, None, None] for share in (0.05, 0.95))

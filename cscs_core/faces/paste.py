@@ -23,13 +23,13 @@ def paste(images: Tensor, crops: Crops, check_cancel: CancelCheck = never_cancel
     the work by raising.
     """
     out = images.clone()
-    boxes = _boxes(crops, images.shape[-2], images.shape[-1])
+    boxes = _touched_boxes(crops, images.shape[-2], images.shape[-1])
     # One face at a time: the rectangles differ in size, each is some 30 times less work than a whole 1080p frame, and
     # later faces must cover earlier ones.
     for face, (frame, (x1, y1, x2, y2)) in enumerate(zip(crops.frame.tolist(), boxes, strict=True)):
         if x1 >= x2:
             continue
-        lay = partial(_lay, out[frame, :, :, x1:x2], crops[face : face + 1], x1)
+        lay = partial(_blend_lines, out[frame, :, :, x1:x2], crops[face : face + 1], x1)
         map_in_chunks(lay, range(y1, y2), max(1, _BAND // (x2 - x1)), check_cancel)
     return out
 
@@ -58,7 +58,7 @@ def match_colour(
     return replace(crops, pixels=torch.cat(map_in_chunks(match, crops, max_batch(images.device), check_cancel)))
 
 
-def _lay(strip: Tensor, crop: Crops, left: int, lines: range) -> None:
+def _blend_lines(strip: Tensor, crop: Crops, left: int, lines: range) -> None:
     """Blends one crop into some lines of a vertical strip of its image, (C, H, w), in place; the strip begins at
     column `left`."""
     under = strip[:, lines.start : lines.stop]
@@ -70,7 +70,7 @@ def _lay(strip: Tensor, crop: Crops, left: int, lines: range) -> None:
     under.copy_(mixed.where(mask > 0, under))
 
 
-def _boxes(crops: Crops, height: int, width: int) -> list[list[int]]:
+def _touched_boxes(crops: Crops, height: int, width: int) -> list[list[int]]:
     """The rectangle of whole pixels that each crop's mask can touch, x1 y1 x2 y2, clipped to the image; empty for a
     black mask or a matrix with NaN."""
     white = crops.mask[:, 0] > 0

@@ -48,7 +48,7 @@ def choose(
     """
     if gender not in (None, *GENDERS):
         raise ValueError(f"unknown gender {gender!r}; choose one of {', '.join(GENDERS)}")
-    rows = _ordered(faces, order)
+    rows = _order_rows(faces, order)
     faces = faces[rows]
     wide, ages, sexes, track = faces.box[:, 2] - faces.box[:, 0], faces.age, faces.gender, faces.track
     # Which rows each rule leaves out, and the reason to report.
@@ -60,7 +60,7 @@ def choose(
         wanted = torch.isin(track, track.new_tensor(list(tracks)))
         rules += [
             (track < 0, lambda row: "has no track: connect Track Faces before this"),
-            (~wanted, lambda row: f"track {track[row]} was not requested ({_listed(tracks)})"),
+            (~wanted, lambda row: f"track {track[row]} was not requested ({_list(tracks)})"),
         ]
     if gender is not None:
         rules += [
@@ -80,27 +80,27 @@ def choose(
         cosine = likeness[rows]
         alike = cosine >= threshold  # false for NaN
         rules.append((~alike, lambda row: f"similarity {cosine[row]:.2f} to the reference is below {threshold:.2f}"))
-    why = _first(rules, len(faces))
+    why = _first_reasons(rules, len(faces))
     candidates = faces[[row for row in range(len(faces)) if row not in why]]
     said = [
         (int(faces.frame[row]), f"face at {describe_place(faces.box[row].tolist())}: {reason}")
         for row, reason in why.items()
     ]
     if indices is None:
-        return Selection(candidates, candidates, _in_frames(faces, said))
-    said += _unasked(candidates, indices) + _missing(faces, candidates, indices)
-    return Selection(pick(candidates, list(indices)), candidates, _in_frames(faces, said))
+        return Selection(candidates, candidates, _by_frame(faces, said))
+    said += _not_requested(candidates, indices) + _missing(faces, candidates, indices)
+    return Selection(pick(candidates, list(indices)), candidates, _by_frame(faces, said))
 
 
 def order(faces: FaceSet, by: str) -> FaceSet:
     """The faces sorted by frame, then by one of ORDERS; the sort is stable. Raises ValueError for an unknown order."""
-    return faces[_ordered(faces, by)]
+    return faces[_order_rows(faces, by)]
 
 
 def pick(faces: FaceSet, indices: list[int]) -> FaceSet:
     """The faces of each frame with these numbers, in the given order, frame by frame; 0 is a frame's first face, -1 its
     last. Numbers that a frame does not have are ignored, and no face is repeated."""
-    return faces[_picked(faces, indices)]
+    return faces[_pick_rows(faces, indices)]
 
 
 def numbers(faces: FaceSet) -> Tensor:
@@ -129,7 +129,7 @@ def describe_place(box: Sequence[float]) -> str:
     return f"{left:.0f},{top:.0f} ({right - left:.0f} px wide)"
 
 
-def _ordered(faces: FaceSet, by: str) -> Tensor:
+def _order_rows(faces: FaceSet, by: str) -> Tensor:
     if by not in ORDERS:
         raise ValueError(f"unknown order {by!r}; choose one of {', '.join(ORDERS)}")
     x1, y1, x2, y2 = faces.box.unbind(-1)
@@ -139,7 +139,7 @@ def _ordered(faces: FaceSet, by: str) -> Tensor:
     return rows[faces.frame[rows].argsort(stable=True)]
 
 
-def _picked(faces: FaceSet, indices: list[int]) -> Tensor:
+def _pick_rows(faces: FaceSet, indices: list[int]) -> Tensor:
     rows = faces.frame.argsort(stable=True)
     _, run, counts = faces.frame[rows].unique_consecutive(return_inverse=True, return_counts=True)
     wanted = torch.tensor(indices, dtype=torch.long, device=rows.device)
@@ -151,7 +151,7 @@ def _picked(faces: FaceSet, indices: list[int]) -> Tensor:
     return rows[chosen[by_place[run[chosen[by_place]].argsort(stable=True)]]]
 
 
-def _first(rules: list[tuple[Tensor, Callable[[int], str]]], count: int) -> dict[int, str]:
+def _first_reasons(rules: list[tuple[Tensor, Callable[[int], str]]], count: int) -> dict[int, str]:
     """For each row left out, the reason given by the first rule that rejects it."""
     fails = [left_out.tolist() for left_out, _ in rules]
     reasons = {}
@@ -162,11 +162,11 @@ def _first(rules: list[tuple[Tensor, Callable[[int], str]]], count: int) -> dict
     return reasons
 
 
-def _unasked(candidates: FaceSet, indices: Sequence[int]) -> list[tuple[int, str]]:
-    asked = set(_picked(candidates, list(indices)).tolist())
+def _not_requested(candidates: FaceSet, indices: Sequence[int]) -> list[tuple[int, str]]:
+    asked = set(_pick_rows(candidates, list(indices)).tolist())
     named = zip(candidates.frame.tolist(), numbers(candidates).tolist(), candidates.box.tolist(), strict=True)
     return [
-        (frame, f"face at {describe_place(box)}: number {number} was not requested ({_listed(indices)})")
+        (frame, f"face at {describe_place(box)}: number {number} was not requested ({_list(indices)})")
         for row, (frame, number, box) in enumerate(named)
         if row not in asked
     ]
@@ -182,12 +182,12 @@ def _missing(faces: FaceSet, candidates: FaceSet, indices: Sequence[int]) -> lis
     return said
 
 
-def _in_frames(faces: FaceSet, said: list[tuple[int, str]]) -> list[str]:
+def _by_frame(faces: FaceSet, said: list[tuple[int, str]]) -> list[str]:
     """The sentences sorted by frame, and prefixed with its number if there are several."""
     several = bool((faces.frame > 0).any())
     by_frame = sorted(said, key=lambda one: one[0])
     return [f"frame {frame}: {sentence}" if several else sentence for frame, sentence in by_frame]
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _list(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"

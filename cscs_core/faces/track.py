@@ -56,14 +56,14 @@ def track(
             same = (cosine >= likeness) | same & (cosine >= likeness / 2)
             score = near + 2 * cosine
         same &= (frame - tracks.seen <= gap + 1)[:, None]
-        number[rows] = _matched(same, score)
+        number[rows] = _match(same, score)
         new = rows[number[rows] < 0]
         number[new] = torch.arange(len(tracks.box), len(tracks.box) + len(new))
-        tracks = _after(tracks, frame, box, known, rows, number)
+        tracks = _update(tracks, frame, box, known, rows, number)
     return replace(faces, track=number.to(faces.track))
 
 
-def _matched(same: Tensor, score: Tensor) -> Tensor:
+def _match(same: Tensor, score: Tensor) -> Tensor:
     """Greedy matching of the allowed pairs, best score first, (T, F) bool, (T, F) -> each face's track (F,), -1
     none."""
     mine = torch.full((same.shape[1],), -1)
@@ -77,7 +77,7 @@ def _matched(same: Tensor, score: Tensor) -> Tensor:
     return mine
 
 
-def _after(tracks: _Tracks, frame: int, box: Tensor, known: Tensor, rows: Tensor, number: Tensor) -> _Tracks:
+def _update(tracks: _Tracks, frame: int, box: Tensor, known: Tensor, rows: Tensor, number: Tensor) -> _Tracks:
     """The tracks updated by the faces of a frame; new tracks are appended."""
     again = rows[number[rows] < len(tracks.box)]
     new = rows[number[rows] >= len(tracks.box)]

@@ -63,11 +63,11 @@ def make_pairs(
     contains something else or was made with another plan.
     """
     manifest = Manifest(out / "manifest.jsonl", asdict(plan))
-    _check_ours(manifest)
-    with _alone(out):
-        done = _begun(manifest)
+    _check_folder(manifest)
+    with _locked(out):
+        done = _prepare_folder(manifest)
         missing = [name for name in photographs if name not in done]
-        unreadable = _make(manifest, plan, photographs, missing, jobs, tools, track) if missing else []
+        unreadable = _make_missing(manifest, plan, photographs, missing, jobs, tools, track) if missing else []
         return manifest.lines(), unreadable
 
 
@@ -80,7 +80,7 @@ def summary(lines: Sequence[Line]) -> str:
     )
 
 
-def _check_ours(manifest: Manifest) -> None:
+def _check_folder(manifest: Manifest) -> None:
     """Raises BadInput if the folder contains other files, or pairs made with other options."""
     folder = manifest.path.parent
     if manifest.path.is_file():
@@ -92,7 +92,7 @@ def _check_ours(manifest: Manifest) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Creates the folder and locks it against other processes. Raises BadInput if it is locked."""
     lock = FileLock(folder / _LOCK, timeout=0)
     with oserror_as_bad_input(folder):
@@ -107,7 +107,7 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _begun(manifest: Manifest) -> set[str]:
+def _prepare_folder(manifest: Manifest) -> set[str]:
     """Prepares a new or existing folder, removes unfinished files, and returns the names that are complete."""
     folder = manifest.path.parent
     with oserror_as_bad_input(folder):
@@ -136,7 +136,7 @@ def _files(folder: Path, line: Line) -> list[Path]:
     return files
 
 
-def _make(
+def _make_missing(
     manifest: Manifest,
     plan: Plan,
     photographs: Mapping[str, Photograph],
@@ -175,8 +175,8 @@ def _workers(jobs: int) -> Iterator[Map]:
         yield map
         return
     spawn = multiprocessing.get_context("spawn")
-    told, telling = spawn.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, spawn, _start, (told,))
+    receiver, sender = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (receiver,))
 
     def work(do: Callable[[Photograph], Any], photographs: list[Photograph]) -> Iterator[Any]:
         usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers started now inherit this and ignore Ctrl-C
@@ -190,20 +190,20 @@ def _workers(jobs: int) -> Iterator[Map]:
     except BrokenProcessPool:
         raise BadInput(f"--jobs {jobs}: a process died, perhaps out of memory; resume with fewer jobs") from None
     finally:
-        telling.close()
+        sender.close()
         pool.shutdown(cancel_futures=True)
-        told.close()
+        receiver.close()
 
 
-def _start(told: Connection) -> None:
+def _start_worker(receiver: Connection) -> None:
     """Starts a worker, which exits as soon as its parent closes the other end of the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # not inherited on every system
     torch.set_num_threads(1)
-    threading.Thread(target=_leave, args=(told,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(receiver,), daemon=True).start()
 
 
-def _leave(told: Connection) -> None:
+def _exit_with_parent(receiver: Connection) -> None:
     try:
-        told.poll(None)  # nothing is ever sent
+        receiver.poll(None)  # nothing is ever sent: returns or raises when the other end is closed
     finally:
         os._exit(1)

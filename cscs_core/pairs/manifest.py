@@ -26,7 +26,7 @@ class Manifest:
     def lines(self) -> list[Line]:
         """The results so far; lines cut off when a run was killed are ignored. Raises BadInput if the file has another
         format, or was made with other options."""
-        head, *lines = [_parsed(line) for line in self.path.read_bytes().split(b"\n")]
+        head, *lines = [_parse(line) for line in self.path.read_bytes().split(b"\n")]
         if head.get(_KIND) != _VERSION:
             raise BadInput(f"{self.path}: was not written by this version of `cscs pairs`; choose another folder")
         for name, value in self.options.items():
@@ -40,18 +40,19 @@ class Manifest:
     def write(self, lines: Sequence[Line]) -> None:
         """Replaces the file by the options and these lines."""
         with placed(self.path) as beside:
-            beside.write_text("".join(map(_text, [{_KIND: _VERSION, **self.options}, *lines])), encoding="utf-8")
+            beside.write_text("".join(map(_to_line, [{_KIND: _VERSION, **self.options}, *lines])), encoding="utf-8")
 
     def append(self, line: Line) -> None:
+        """Adds a line at the end."""
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(_text(line))
+            file.write(_to_line(line))
 
 
-def _text(line: Line) -> str:
+def _to_line(line: Line) -> str:
     return json.dumps(line) + "\n"
 
 
-def _parsed(line: bytes) -> Line:
+def _parse(line: bytes) -> Line:
     """A parsed line; empty if it is not complete."""
     try:
         value = json.loads(line)

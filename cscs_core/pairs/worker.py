@@ -33,7 +33,7 @@ from .manifest import NORMAL, PROXY, Line
 
 BESIDE = ".cscs-"  # prefix of unfinished files
 _OURS = re.compile(r"\d+_(gensrc|gendst)\.jpg(_face(thin|chubby)\.jpg)?")
-_LENT: tuple[str, ...] = ("pixels", "landmarks", "mesh")  # tensors stored for each donor
+_DONOR_TENSORS: tuple[str, ...] = ("pixels", "landmarks", "mesh")  # tensors stored for each donor
 Donors = tuple[list[str], Pool]  # names of the donors' photographs, and their faces
 _SAME, _OTHER = "the person of a photograph", "somebody else in the place of a photograph's person"
 
@@ -131,7 +131,7 @@ def lend(size: int, tools: Tools | None, photograph: Photograph) -> tuple[np.nda
     """The largest face of a photograph as a donor: pixels (1, 3, S, S) uint8, landmarks (1, 5, 2), mesh (1, 468, 2);
     None without a face."""
     try:
-        crop = _cut(photograph.read(), size, tools or _tools()).to("cpu")
+        crop = _crop_largest_face(photograph.read(), size, tools or _default_tools()).to("cpu")
     except images.ImageError:
         return None  # reported when its pairs are made
     pixels = crop.pixels.mul(255).round().to(torch.uint8)
@@ -143,7 +143,7 @@ def write_donors(path: Path, size: int, lent: dict[str, tuple[np.ndarray, ...]])
     none = (np.zeros((0, 3, size, size), np.uint8), np.zeros((0, 5, 2), np.float32), np.zeros((0, 468, 2), np.float32))
     columns = [torch.from_numpy(np.concatenate(column)) for column in zip(none, *lent.values(), strict=True)]
     with oserror_as_bad_input(path):
-        weights.write(path, dict(zip(_LENT, columns, strict=True)), {"names": json.dumps(list(lent))})
+        weights.write(path, dict(zip(_DONOR_TENSORS, columns, strict=True)), {"names": json.dumps(list(lent))})
 
 
 def make(
@@ -155,16 +155,16 @@ def make(
         image = photograph.read()
     except images.ImageError as error:
         return error
-    tools = tools or _tools()
+    tools = tools or _default_tools()
     name = photograph.name
-    crop = _cut(image, plan.size, tools)
+    crop = _crop_largest_face(image, plan.size, tools)
     line = {"name": name, "source": photograph.source, "sha256": photograph.sha256(), "face": len(crop) > 0}
     if not len(crop):
         return line | {"skipped": "no face"}
     images.write(place.folder / NORMAL / name, crop.pixels[0])
     models = tools.models
     recipe = Recipe(models.encoder, models.landmarks, check_cancel=tools.check_cancel)
-    names, pool = donors or _donors(place.donors, place.stamp)
+    names, pool = donors or _cached_donors(place.donors, place.stamp)
 
     def several(make: Callable[[Crops, Pool, Generator], Surrogate], kind: str) -> dict[int, Surrogate]:
         """The accepted surrogates, by the seed of their generator."""
@@ -178,22 +178,22 @@ def make(
     targets = several(recipe.targets, "target")
     if not targets:
         return line | {"skipped": f"rejected: no picture of somebody else in {recipe.tries} tries"}
-    with _placed(place.folder, PROXY, name) as beside:
+    with _replacing_folder(place.folder, PROXY, name) as beside:
         images.write(beside / name, crop.pixels[0])
-        line["sources"] = _written(beside, sources, "gensrc", _SAME, names)
-        line["targets"] = _written(beside, targets, "gendst", _OTHER, names)
+        line["sources"] = _write_surrogates(beside, sources, "gensrc", _SAME, names)
+        line["targets"] = _write_surrogates(beside, targets, "gendst", _OTHER, names)
         for target, one in zip(targets.values(), line["targets"], strict=True):
-            one["bent"] = _bent(beside, target.crops, one["file"], Generator().manual_seed(one["seed"] + 1))
+            one["bent"] = _write_bent(beside, target.crops, one["file"], Generator().manual_seed(one["seed"] + 1))
     return line
 
 
 @cache
-def _tools() -> Tools:
+def _default_tools() -> Tools:
     return Tools(load_models())
 
 
 @lru_cache(maxsize=1)
-def _donors(path: Path, stamp: int) -> Donors:
+def _cached_donors(path: Path, stamp: int) -> Donors:
     return read_donors(path, torch.device("cpu"))
 
 
@@ -213,7 +213,7 @@ def read_donors(path: Path, device: torch.device) -> Donors:
 
 
 @torch.no_grad()
-def _cut(image: Tensor, size: int, tools: Tools) -> Crops:
+def _crop_largest_face(image: Tensor, size: int, tools: Tools) -> Crops:
     """The crop of the largest face in an image (1, 3, H, W); no rows without a face."""
     tools.check_cancel()
     image = image.to(tools.models.device)
@@ -221,7 +221,7 @@ def _cut(image: Tensor, size: int, tools: Tools) -> Crops:
 
 
 @contextmanager
-def _placed(folder: Path, *parts: str) -> Iterator[Path]:
+def _replacing_folder(folder: Path, *parts: str) -> Iterator[Path]:
     """A temporary folder to write to, which replaces the final one at the end."""
     path, beside = folder.joinpath(*parts), folder / f"{BESIDE}{secrets.token_hex(4)}"
     with oserror_as_bad_input(path):
@@ -237,7 +237,7 @@ def _placed(folder: Path, *parts: str) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _written(folder: Path, made: dict[int, Surrogate], kind: str, what: str, names: list[str]) -> list[Line]:
+def _write_surrogates(folder: Path, made: dict[int, Surrogate], kind: str, what: str, names: list[str]) -> list[Line]:
     """Writes each surrogate; returns their entries for the manifest: seed, changes, donors, and cosine to the
     photograph."""
     lines: list[Line] = []
@@ -252,7 +252,7 @@ def _written(folder: Path, made: dict[int, Surrogate], kind: str, what: str, nam
     return lines
 
 
-def _bent(folder: Path, target: Crops, name: str, generator: Generator) -> dict[str, float]:
+def _write_bent(folder: Path, target: Crops, name: str, generator: Generator) -> dict[str, float]:
     """Writes a target with a thinner and with a chubbier face; returns the amounts by file name."""
     amounts: dict[str, float] = {}
     for kind, way in (("thin", -1), ("chubby", 1)):

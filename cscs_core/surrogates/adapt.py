@@ -76,8 +76,8 @@ def adapt_randomly(crops: Crops, generator: Generator, options: AdaptOptions) ->
     drawn, shaved = often(options.beard), often(options.shave)
     amounts = torch.where(drawn, uniform(0.4, 1.0), -uniform(0.7, 1.0))
     seeds = torch.randint(1, 1 << 62, (count,), generator=generator).tolist()
-    pairs = [_some_glasses(generator) for _ in range(count)]
-    paints = [_some_makeup(generator) for _ in range(count)]
+    pairs = [_random_glasses(generator) for _ in range(count)]
+    paints = [_random_makeup(generator) for _ in range(count)]
     steps: list[tuple[Tensor, Callable[[Crops, list[int]], Surrogate]]] = [
         (
             torch.stack([getattr(shape, field.name) for field in fields(shape)]).any(0),
@@ -109,7 +109,7 @@ def replace_rows(crops: Crops, rows: list[int], made: Crops) -> Crops:
     )
 
 
-def _some_glasses(generator: Generator) -> Glasses:
+def _random_glasses(generator: Generator) -> Glasses:
     style, dark, tint, *shades = torch.rand(9, generator=generator).tolist()
     name = list(STYLES)[int(style * len(STYLES))]
     frame = (0.05 + 0.4 * shades[0] * dark, 0.05 + 0.3 * shades[1] * dark, 0.05 + 0.3 * shades[2] * dark)
@@ -117,7 +117,7 @@ def _some_glasses(generator: Generator) -> Glasses:
     return Glasses(name, frame, lens, 0.0 if tint < 0.65 else 0.3 + 1.8 * (tint - 0.65))
 
 
-def _some_makeup(generator: Generator) -> Makeup:
+def _random_makeup(generator: Generator) -> Makeup:
     lips, shadow, liner, blush, *shades = torch.rand(10, generator=generator).tolist()
     red = (0.45 + 0.4 * shades[0], 0.08 + 0.25 * shades[1], 0.12 + 0.3 * shades[2])
     lid = (0.2 + 0.4 * shades[3], 0.15 + 0.35 * shades[4], 0.2 + 0.5 * shades[5])

@@ -53,10 +53,10 @@ def best_of_tries(
     over the rows (for progress), `check_cancel` is called before each attempt; either may stop the work by raising.
     """
     seeds = torch.randint(1, 1 << 62, (len(crops),), generator=Generator().manual_seed(seed)).tolist()
-    kept: list[_Try] = []
+    kept: list[_Attempt] = []
     for row in faces(range(len(crops))):
         one, generator = crops[[row]].to(device), Generator().manual_seed(seeds[row])
-        drawn: list[_Try] = []
+        drawn: list[_Attempt] = []
         while len(drawn) < tries and not (drawn and drawn[-1].accepted):
             check_cancel()
             made = make(one, generator)
@@ -64,9 +64,9 @@ def best_of_tries(
                 break
             similarity = float(cosine(one, made.crops, encoder))
             accepted = accepts(one, made.crops, similarity)
-            drawn.append(_Try(made.crops, similarity, accepted, made.changes[0]))
+            drawn.append(_Attempt(made.crops, similarity, accepted, made.changes[0]))
         sign = 1 if alike else -1
-        best = max(drawn, key=lambda new: (new.accepted, sign * new.similarity), default=_Try(one))
+        best = max(drawn, key=lambda new: (new.accepted, sign * new.similarity), default=_Attempt(one))
         kept.append(replace(best, crops=best.crops.to(crops.frame.device), tries=len(drawn)))
     return Outcome(
         join([*(one.crops for one in kept), crops[[]]]),
@@ -78,7 +78,7 @@ def best_of_tries(
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
+class _Attempt:
     crops: Crops  # one row
     similarity: float = 1.0
     accepted: bool = False

@@ -33,7 +33,7 @@ def draw_beard(crops: Crops, amount: Tensor, seeds: Sequence[int]) -> Surrogate:
     strength = amount.to(pixels).view(-1, 1, 1, 1)
     grown = _stubble(pixels, seeds) * strength.clamp_min(0)
     dark = pixels * (1 - region * grown * pixels.new_tensor([0.75, 0.80, 0.84]).view(1, 3, 1, 1))
-    shaved, hair = _shaved(pixels, region, inside * (1 - lips))
+    shaved, hair = _shave(pixels, region, inside * (1 - lips))
     out = torch.where(strength > 0, dark, pixels + (shaved - pixels) * region * hair * strength.clamp_max(0).abs())
     return unfiltered(replace(crops, pixels=out.where(strength != 0, pixels)), changes)
 
@@ -49,7 +49,7 @@ def _stubble(pixels: Tensor, seeds: Sequence[int]) -> Tensor:
     return (0.66 + 0.14 * noise / noise.std((1, 2, 3), keepdim=True).clamp_min(1e-6)).clamp(0, 1)
 
 
-def _shaved(pixels: Tensor, region: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+def _shave(pixels: Tensor, region: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels whose region gets the colour and smoothness of the skin around it, (F, 3, S, S), and how likely there was
     hair, (F, 1, S, S) 0..1: darker or rougher than that skin."""
     size = pixels.shape[-1]

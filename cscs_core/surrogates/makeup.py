@@ -42,14 +42,14 @@ def draw_makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
     lips = colour.gaussian_blur(mask.lips(points, size), 0.003 * size)
     lids = torch.exp(-((x - 0.36) / 0.16).square() - ((y + 0.09) / 0.06).square()) * inside * (1 - eyes) * (1 - brows)
     cheeks = torch.exp(-((x - 0.48) / 0.14).square() - ((y - 0.40) / 0.12).square()) * inside
-    out = _painted(crops.pixels, lips, column("lip_colour"), 0.8 * column("lips"))
-    out = _painted(out, colour.gaussian_blur(lids, 0.004 * size), column("shadow_colour"), 0.7 * column("shadow"))
-    out = _painted(out, cheeks, out.new_tensor([0.75, 0.35, 0.35]).view(1, 3, 1, 1), 0.35 * column("blush"))
+    out = _paint(crops.pixels, lips, column("lip_colour"), 0.8 * column("lips"))
+    out = _paint(out, colour.gaussian_blur(lids, 0.004 * size), column("shadow_colour"), 0.7 * column("shadow"))
+    out = _paint(out, cheeks, out.new_tensor([0.75, 0.35, 0.35]).view(1, 3, 1, 1), 0.35 * column("blush"))
     out = out * (1 - 0.85 * column("liner") * colour.gaussian_blur(_liner(points, size), 0.002 * size))
     return unfiltered(replace(crops, pixels=out.clamp(0, 1)), changes)
 
 
-def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Tensor:
+def _paint(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Tensor:
     """Pixels that take on the hue of a paint and part of its lightness, so that the skin's texture shows through."""
     lab, goal = colour.to_lab(pixels), colour.to_lab(paint.expand_as(pixels[..., :1, :1]))
     share = cover * amount

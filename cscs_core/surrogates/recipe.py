@@ -36,13 +36,14 @@ class Pool:
 
     def __getitem__(self, rows: Tensor) -> Crops:
         """Some of the crops, pixels 0..1; `rows` may be on any device."""
-        return _unit(self.crops[rows.to(self.crops.frame.device)])
+        return _as_float(self.crops[rows.to(self.crops.frame.device)])
 
     @staticmethod
     def of(crops: Crops) -> Pool:
+        """A pool of these crops, with their traits."""
         chunk = max(1, _CHUNK * 256**2 // crops.size**2)
         rows = torch.arange(len(crops), device=crops.frame.device).split(chunk)
-        return Pool(crops, torch.cat([traits(_unit(crops[some])) for some in rows]))
+        return Pool(crops, torch.cat([traits(_as_float(crops[some])) for some in rows]))
 
     def sample(self, generator: Generator) -> Tensor:
         """Up to 16 random rows, (N,) int64, for hair and background."""
@@ -57,7 +58,7 @@ class Pool:
         return nearest.gather(1, drawn).unique()
 
 
-def _unit(crops: Crops) -> Crops:
+def _as_float(crops: Crops) -> Crops:
     pixels = crops.pixels
     return replace(crops, pixels=pixels.float() / 255) if pixels.dtype == torch.uint8 else crops
 

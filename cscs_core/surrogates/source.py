@@ -20,7 +20,7 @@ from .base import Surrogate, changes_per_row, filter_by_likeness
 from .source_change import Change, apply_change
 
 # Changes that are reported only if the one they depend on was made.
-_WITH = {"lamp_yaw": "lamp", "lamp_pitch": "lamp", "lamp_warmth": "lamp", "other": "reach"}
+_ONLY_WITH = {"lamp_yaw": "lamp", "lamp_pitch": "lamp", "lamp_warmth": "lamp", "other": "reach"}
 _CANDIDATES = 8  # random crops, of which the one with the most similar head pose gives the new surroundings
 
 
@@ -63,7 +63,7 @@ def source_surrogate(
     change = draw_change(crops, others, generator, options)
     made = apply_change(crops, change.to(crops.pixels.device), others)
     rows = torch.arange(len(crops), device=crops.frame.device)
-    return filter_by_likeness(crops, made, rows, changes_per_row(change, _WITH), encoder, least)
+    return filter_by_likeness(crops, made, rows, changes_per_row(change, _ONLY_WITH), encoder, least)
 
 
 def draw_change(crops: Crops, others: Crops, generator: Generator, options: SourceOptions) -> Change:
@@ -86,9 +86,9 @@ def draw_change(crops: Crops, others: Crops, generator: Generator, options: Sour
     smile, brow = uniform(-0.5, 1.0) * often(0.6), uniform()
     lids = uniform(-0.3, 0.5) + 0.5 * often(0.06) + 0.15 * smile.clamp_min(0)
     angle, most = uniform(0, 2 * math.pi), 20 * uniform(0.25, 1.0) * head
-    yaw, pitch = _turns(head_pose.fit(crops.mesh.cpu()).degrees, most * angle.cos(), 0.7 * most * angle.sin())
+    yaw, pitch = _limit_turns(head_pose.fit(crops.mesh.cpu()).degrees, most * angle.cos(), 0.7 * most * angle.sin())
     near = often(0.5)  # replace the hair too, or only the background
-    other = _alike(crops, others, generator)
+    other = _most_similar_pose(crops, others, generator)
     return Change(
         seed=torch.randint(1, 1 << 62, (count,), generator=generator),
         left_lid=(lids + 0.08 * uniform()).clamp(-0.35, 0.95) * face,
@@ -118,7 +118,7 @@ def draw_change(crops: Crops, others: Crops, generator: Generator, options: Sour
     )
 
 
-def _alike(crops: Crops, others: Crops, generator: Generator) -> Tensor:
+def _most_similar_pose(crops: Crops, others: Crops, generator: Generator) -> Tensor:
     """The row of the crop with the most similar head pose among a random few, (F,) int64 on the CPU; -1 if there is
     none but the face itself."""
     some = torch.randint(0, max(1, len(others)), (len(crops), _CANDIDATES), generator=generator)
@@ -131,7 +131,7 @@ def _alike(crops: Crops, others: Crops, generator: Generator) -> Tensor:
     return some.gather(1, best[:, None])[:, 0].where(distance.isfinite(), -1)
 
 
-def _turns(degrees: Tensor, yaw: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
+def _limit_turns(degrees: Tensor, yaw: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
     """Limits turns of the head, (F,) degrees each: turning back would show sides that are hidden, and heads already
     turned by 35 degrees are turned no further."""
     known = torch.exp(-(degrees[:, :2] / 15).square())

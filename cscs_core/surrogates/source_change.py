@@ -83,11 +83,11 @@ def apply_change(crops: Crops, change: Change, others: Crops) -> Crops:
     """The crops with the changes applied; crops, change and others must be on one device."""
     if not len(crops):
         return crops
-    made = _posed(crops, change)
-    made = replace(made, pixels=_surrounded(made, change, others))
+    made = _change_pose(crops, change)
+    made = replace(made, pixels=_change_surroundings(made, change, others))
     pixels = relight(made, change)
     pixels = grade_colours(pixels, change)
-    pixels = _photographed(pixels, change)
+    pixels = _add_camera_effects(pixels, change)
     return flipped(replace(made, pixels=pixels), change.flip)
 
 
@@ -99,8 +99,8 @@ def change_expression(points: Tensor, change: Change) -> tuple[Tensor, Tensor]:
     spline.
     """
     mean, affine = mesh.mean_face().to(points), plane_to_face(points)
-    features = _features(mean, change) @ affine.mT
-    covers = _opening(mean, change) @ affine.mT + _closing(points, change) + _lids(points, change)
+    features = _feature_moves(mean, change) @ affine.mT
+    covers = _opening_moves(mean, change) @ affine.mT + _closing_moves(points, change) + _lid_moves(points, change)
     control = (*mesh.OVAL, *NOSE, *mesh.LEFT_EYE, *mesh.RIGHT_EYE, *mesh.LEFT_BROW, *mesh.RIGHT_BROW)
     whole, still = interpolate_moves(
         torch.cat([features + covers, features]), (*control, *mesh.LIPS, *mesh.MOUTH)
@@ -108,7 +108,7 @@ def change_expression(points: Tensor, change: Change) -> tuple[Tensor, Tensor]:
     return points + whole, points + still
 
 
-def _features(mean: Tensor, change: Change) -> Tensor:
+def _feature_moves(mean: Tensor, change: Change) -> Tensor:
     """Moves of lips and brows for smile, pucker, frown and brows, (F, 468, 2) outer-eye distances of the mean face."""
     row = (-1, 1)
     smile, pucker = change.smile.view(row), change.pucker.view(row)
@@ -129,7 +129,7 @@ def _features(mean: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _opening(mean: Tensor, change: Change) -> Tensor:
+def _opening_moves(mean: Tensor, change: Change) -> Tensor:
     """Moves of the lips when the jaw drops, (F, 468, 2) outer-eye distances: the lower lip moves in an arch."""
     jaw = change.jaw.clamp_min(0).view(-1, 1)
     moves = mean.new_zeros(len(change), mesh.POINTS, 2)
@@ -141,7 +141,7 @@ def _opening(mean: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _lids(points: Tensor, change: Change) -> Tensor:
+def _lid_moves(points: Tensor, change: Change) -> Tensor:
     """Moves of the lids, (F, 468, 2) pixels; the upper lid moves most."""
     moves = torch.zeros_like(points)
     for eye, shut in ((mesh.LEFT_EYE, change.left_lid), (mesh.RIGHT_EYE, change.right_lid)):
@@ -151,7 +151,7 @@ def _lids(points: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _closing(points: Tensor, change: Change) -> Tensor:
+def _closing_moves(points: Tensor, change: Change) -> Tensor:
     """Moves of the lips that close the mouth, (F, 468, 2) pixels; the lower lip moves most."""
     moves = torch.zeros_like(points)
     lower, upper = list(_LOWER_LIPS[1]), list(_UPPER_LIPS[1])
@@ -162,7 +162,7 @@ def _closing(points: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _posed(crops: Crops, change: Change) -> Crops:
+def _change_pose(crops: Crops, change: Change) -> Crops:
     """Crops with another expression and head pose, sampled once."""
     size = crops.size
     expression, still = change_expression(crops.mesh, change)
@@ -177,7 +177,7 @@ def _posed(crops: Crops, change: Change) -> Crops:
     inner = list(mesh.MOUTH)
     teeth = mask.grow(mask.polygon(still[:, inner], size), -0.004 * size)
     inside = mask.polygon(points[:, inner], size)
-    drawn = _inside_mouth(pixels, points)
+    drawn = _draw_mouth(pixels, points)
     # An opening mouth keeps its visible teeth and gets a drawn inside; closing lips slide over the teeth.
     opened = drawn + (behind - drawn) * colour.gaussian_blur(teeth, 0.003 * size)
     jaw = change.jaw.view(-1, 1, 1, 1)
@@ -186,11 +186,11 @@ def _posed(crops: Crops, change: Change) -> Crops:
     return with_mesh(crops, pixels, points)
 
 
-def _inside_mouth(pixels: Tensor, points: Tensor) -> Tensor:
-    """The pixels with a drawn mouth inside, (F, 3, S, S): upper teeth, tongue and darkness, as bright as the face."""
+def _draw_mouth(pixels: Tensor, points: Tensor) -> Tensor:
+    """A drawn inside of an open mouth, (F, 3, S, S) 0..1: upper teeth, tongue and darkness, as bright as the face."""
     size = pixels.shape[-1]
     width = (points[:, 78] - points[:, 308]).norm(dim=-1).clamp_min(1)
-    gap = nnf.pad(_gap(points) / width[:, None], (1, 1))  # 0 at both corners
+    gap = nnf.pad(_lip_gaps(points) / width[:, None], (1, 1))  # 0 at both corners
     gap = torch.cat([gap, gap[:, 1:-1].flip(1)], 1)
     u = torch.cat([torch.linspace(-1, 1, 11), torch.linspace(1, -1, 11)[1:-1]]).to(gap)
     lower = (torch.arange(20, device=gap.device) < 11).to(gap)
@@ -210,7 +210,7 @@ def _inside_mouth(pixels: Tensor, points: Tensor) -> Tensor:
     return out + (teeth - out) * torch.sigmoid((0.13 - 0.06 * u.square() - below) / 0.012)
 
 
-def _gap(points: Tensor) -> Tensor:
+def _lip_gaps(points: Tensor) -> Tensor:
     """Distances between the lips, from one corner to the other, (F, 468, 2) -> (F, 9) pixels."""
     return (points[:, list(_LOWER_LIPS[1])] - points[:, list(_UPPER_LIPS[1])]).norm(dim=-1)
 
@@ -251,7 +251,7 @@ def grade_colours(pixels: Tensor, change: Change) -> Tensor:
     return pixels.where(same, out)
 
 
-def _surrounded(crops: Crops, change: Change, others: Crops) -> Tensor:
+def _change_surroundings(crops: Crops, change: Change, others: Crops) -> Tensor:
     """Pixels (F, 3, S, S) with another person's hair and background, or smooth noise, around the face."""
     rows = (change.reach > 0).nonzero()[:, 0]
     if not len(rows):
@@ -275,7 +275,7 @@ def _surrounded(crops: Crops, change: Change, others: Crops) -> Tensor:
     return crops.pixels.index_copy(0, rows, around + (mine.pixels - around) * own)
 
 
-def _photographed(pixels: Tensor, change: Change) -> Tensor:
+def _add_camera_effects(pixels: Tensor, change: Change) -> Tensor:
     """Pixels (F, 3, S, S) with camera effects: blur, noise and JPEG compression, each face by its own amounts."""
     size = pixels.shape[-1]
     out = list(pixels.split(1))

@@ -74,7 +74,7 @@ class DonorOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Laying:
+class _DonorDraws:
     """The options drawn for each of F faces, all (F,) on the CPU."""
 
     seed: Tensor  # int64, for the mask's edge
@@ -105,7 +105,7 @@ def from_donor(
         return torch.rand(count, generator=generator) * (high - low) + low
 
     donor, distance = nearest_donor(crops, donors) if len(donors) else (crops.frame, crops.frame + torch.inf)
-    laying = _Laying(
+    laying = _DonorDraws(
         torch.randint(1, 1 << 62, (count,), generator=generator),
         donor.cpu(),
         distance.cpu(),
@@ -119,11 +119,11 @@ def from_donor(
     changes = [{"way": "donor", **what} for what in changes_per_row(laying, {"donor": "seed"})]
     rows = laying.distance.isfinite().nonzero()[:, 0]
     # One face at a time: each has its own donor and options.
-    made = [_laid(crops[row : row + 1], donors, laying, row) for row in rows.tolist()]
+    made = [_apply_donor(crops[row : row + 1], donors, laying, row) for row in rows.tolist()]
     return judge(crops, join([*made, crops[[]]]), rows.to(donor), [changes[row] for row in rows.tolist()])
 
 
-def _laid(one: Crops, donors: Crops, laying: _Laying, row: int) -> Crops:
+def _apply_donor(one: Crops, donors: Crops, laying: _DonorDraws, row: int) -> Crops:
     swapper = WarpSwapper(
         shape=float(laying.shape[row]),
         light=float(laying.light[row]),

@@ -87,7 +87,7 @@ def find_painted(image: Tensor, models: Models, threshold: float = AGREEMENT) ->
         return FaceSet.empty(image.device)
     kept, agreed = kept[best], agreed[best]
     frame = torch.zeros_like(kept)
-    dense = locate(_stretched(image), frame, points[kept], models.landmarks)
+    dense = locate(_stretch_contrast(image), frame, points[kept], models.landmarks)
     return FaceSet(frame, box[kept], mesh.five(dense), dense, agreed, torch.full_like(frame, -1))
 
 
@@ -98,17 +98,17 @@ def _candidates(image: Tensor, detector: Detector) -> tuple[Tensor, Tensor, Tens
     size = [max(1, round(side * shrink)) for side in image.shape[-2:]]
     small = image if shrink == 1 else nnf.interpolate(image, size, mode="bilinear", antialias=True)
     large = nnf.interpolate(small, scale_factor=1.5, mode="bilinear")
-    mirrored = _mirrored(detector(small.flip(-1), _LEAST), size[1])
-    looks = [detector(seen, _LEAST) for seen in (small, _stretched(small), colour.gaussian_blur(small, 1.5))]
-    looks = [_scaled(found, small, image) for found in (*looks, mirrored)]
-    looks.append(_scaled(detector(large, _LEAST), large, image))
+    mirrored = _mirror_back(detector(small.flip(-1), _LEAST), size[1])
+    looks = [detector(seen, _LEAST) for seen in (small, _stretch_contrast(small), colour.gaussian_blur(small, 1.5))]
+    looks = [_rescale(found, small, image) for found in (*looks, mirrored)]
+    looks.append(_rescale(detector(large, _LEAST), large, image))
     box, points, score = (torch.cat([found[column] for found in looks]) for column in (1, 2, 3))
     look = torch.cat([torch.full_like(found[0], number) for number, found in enumerate(looks)])
     best = score.topk(min(_MOST, len(score))).indices
     return box[best], points[best], score[best], look[best]
 
 
-def _mirrored(found: Found, width: int) -> Found:
+def _mirror_back(found: Found, width: int) -> Found:
     """Detections in a mirrored image of this width, mirrored back."""
     frame, box, points, score = found
     points = torch.stack([width - 1 - points[..., 0], points[..., 1]], -1)[:, [1, 0, 2, 4, 3]]
@@ -116,14 +116,14 @@ def _mirrored(found: Found, width: int) -> Found:
     return frame, torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], -1), points, score
 
 
-def _scaled(found: Found, seen: Tensor, image: Tensor) -> Found:
+def _rescale(found: Found, seen: Tensor, image: Tensor) -> Found:
     """Detections in a resized image, in pixels of the original."""
     frame, box, points, score = found
     ratio = box.new_tensor([image.shape[-1] / seen.shape[-1], image.shape[-2] / seen.shape[-2]])
     return frame, (box + 0.5) * ratio.repeat(2) - 0.5, (points + 0.5) * ratio - 0.5, score
 
 
-def _stretched(image: Tensor) -> Tensor:
+def _stretch_contrast(image: Tensor) -> Tensor:
     """Each channel stretched from its 1st..99th percentile to 0..1, (1, 3, H, W)."""
     few = nnf.interpolate(image, (128, 128), mode="area").flatten(2)
     low, high = (few.quantile(share, -1)[..., None, None] for share in (0.01, 0.99))
@@ -151,9 +151,9 @@ def swap_across_domains(
         raise ValueError(f"context is {context}; it must be between 1 and 4")
     harmony = harmony or Harmony()
     image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
-    result, parts = image, [_cut(image, faces[:0], context, resolution)]
+    result, parts = image, [_align_with_context(image, faces[:0], context, resolution)]
     for row in range(len(faces)):
-        crops = _cross_one(result, faces[[row]], source, harmony, strength, context, resolution)
+        crops = _swap_one(result, faces[[row]], source, harmony, strength, context, resolution)
         parts.append(crops)
         result = paste(result, crops)
     crops = join(parts)
@@ -162,7 +162,7 @@ def swap_across_domains(
     return CrossDomainResult(result, paste_mask(image, crops), crops, likeness, (after * before).sum(-1))
 
 
-def _cross_one(
+def _swap_one(
     image: Tensor,
     face: FaceSet,
     source: PreparedSource,
@@ -174,15 +174,15 @@ def _cross_one(
     swapper = source.swapper
     size = largest_size(swapper, resolution)
     narrow = swap(align(image, face, swapper.template, size), source.person, swapper, strength)
-    wide = _cut(image, face, context, resolution)
+    wide = _align_with_context(image, face, context, resolution)
     across = geometry.compose(geometry.invert(narrow.matrix), wide.matrix)
     swapped = geometry.warp(narrow.pixels, across, resolution)
     cover = geometry.warp(narrow.mask, across, resolution, padding="zeros")
     swapped = harmonise(swapped, wide.pixels, wide.mesh, harmony)
-    return replace(wide, pixels=torch.lerp(wide.pixels, swapped, cover), mask=_around(cover))
+    return replace(wide, pixels=torch.lerp(wide.pixels, swapped, cover), mask=_redraw_mask(cover))
 
 
-def _cut(image: Tensor, faces: FaceSet, context: float, size: int) -> Crops:
+def _align_with_context(image: Tensor, faces: FaceSet, context: float, size: int) -> Crops:
     """Aligned crops of an image, `context` times as wide as those of ffhq_512."""
     middle = (size - 1) / 2
     points = (geometry.template("ffhq_512", size).to(faces.landmarks) - middle) / context + middle
@@ -192,7 +192,7 @@ def _cut(image: Tensor, faces: FaceSet, context: float, size: int) -> Crops:
     return Crops(pixels, torch.ones_like(pixels[:, :1]), matrix, landmarks, dense, faces.frame)
 
 
-def _around(cover: Tensor) -> Tensor:
+def _redraw_mask(cover: Tensor) -> Tensor:
     """A mask that is 1 wherever the swap covers anything, with a margin and a soft edge, (F, 1, S, S) 0..1."""
     size = cover.shape[-1]
     seam, border = max(2, round(_SEAM * size)), math.ceil(_BORDER * size)
@@ -209,13 +209,13 @@ def harmonise(pixels: Tensor, target: Tensor, dense: Tensor, harmony: Harmony) -
     parts = mask.features(dense, size)
     skin = mask.feather(mask.hull(dense, size), 0.04 * size) * (1 - parts)
     if harmony.colour:
-        pixels = torch.lerp(pixels, _recoloured(pixels, target, skin), harmony.colour)
+        pixels = torch.lerp(pixels, _match_colour(pixels, target, skin), harmony.colour)
     if harmony.texture:
-        pixels = _textured(pixels, target, skin, parts, harmony.texture)
+        pixels = _match_texture(pixels, target, skin, parts, harmony.texture)
     return pixels
 
 
-def _recoloured(pixels: Tensor, target: Tensor, skin: Tensor) -> Tensor:
+def _match_colour(pixels: Tensor, target: Tensor, skin: Tensor) -> Tensor:
     """Pixels whose skin has the target's CIELAB mean, and its deviation within _SPREAD. Unlike
     `colour.match_statistics` this never raises the contrast of a flat face to that of a strongly lit one."""
     lab, goal = colour.to_lab(pixels), colour.to_lab(target)
@@ -229,7 +229,7 @@ def _recoloured(pixels: Tensor, target: Tensor, skin: Tensor) -> Tensor:
     return matched.where(skin.sum((1, 2, 3), keepdim=True) > 0, pixels)
 
 
-def _textured(pixels: Tensor, target: Tensor, skin: Tensor, parts: Tensor, amount: float) -> Tensor:
+def _match_texture(pixels: Tensor, target: Tensor, skin: Tensor, parts: Tensor, amount: float) -> Tensor:
     """Pixels whose frequency bands have the target's energy on the skin and on the features, matched separately.
 
     Where the target is smoother the band is attenuated. Where it is rougher, the target's own band is added on the
@@ -239,9 +239,9 @@ def _textured(pixels: Tensor, target: Tensor, skin: Tensor, parts: Tensor, amoun
     out = own.pop()
     goal.pop()
     for band, wanted in zip(own, goal, strict=True):
-        level, wish = _strength(band, skin), _strength(wanted, skin)
+        level, wish = _rms(band, skin), _rms(wanted, skin)
         gain = (wish / level).clamp_max(1)
-        sharper = (_strength(wanted, parts) / _strength(band, parts)).clamp_max(_SHARPER)
+        sharper = (_rms(wanted, parts) / _rms(band, parts)).clamp_max(_SHARPER)
         grain = wanted.clamp(-_OUTLIER * wish, _OUTLIER * wish) * (1 - (level / wish).square()).clamp_min(0).sqrt()
         matched = band * torch.lerp(gain.expand_as(parts), sharper.expand_as(parts), parts) + grain * (1 - parts)
         out = out + torch.lerp(band, matched, amount)
@@ -258,7 +258,7 @@ def _bands(pixels: Tensor) -> list[Tensor]:
     return [*bands, pixels]
 
 
-def _strength(band: Tensor, area: Tensor) -> Tensor:
+def _rms(band: Tensor, area: Tensor) -> Tensor:
     """Root mean square over a mask, (F, 3, S, S), (F, 1, S, S) -> (F, 1, 1, 1), at least 0.1 / 255."""
     energy = (band.square().mean(1, keepdim=True) * area).sum((2, 3), keepdim=True)
     return (energy / area.sum((2, 3), keepdim=True).clamp_min(1)).sqrt().clamp_min(0.1 / 255)

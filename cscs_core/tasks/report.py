@@ -54,16 +54,16 @@ def pose_error(result: Tensor, target: Tensor) -> Tensor:
 def expression_error(result: Tensor, target: Tensor) -> Tensor:
     """Mean distance of brows, lids and lips from the target's, after fitting them by a similarity, (N, 68, 2) twice ->
     (N,) in outer-eye distances of the target."""
-    return _apart(result, target, _MOVING, _MOVING)
+    return _mean_distance(result, target, _MOVING, _MOVING)
 
 
 def outline_error(result: Tensor, other: Tensor) -> Tensor:
     """Mean distance of the face's outline from another face's, after fitting eyes, nose and mouth by a similarity,
     (N, 68, 2) twice -> (N,) in outer-eye distances of the other."""
-    return _apart(result, other, _RIGID, _OUTLINE)
+    return _mean_distance(result, other, _RIGID, _OUTLINE)
 
 
-def _apart(result: Tensor, other: Tensor, laid: Sequence[int], measured: Sequence[int]) -> Tensor:
+def _mean_distance(result: Tensor, other: Tensor, laid: Sequence[int], measured: Sequence[int]) -> Tensor:
     matrix = geometry.similarity(result[:, list(laid)], other[:, list(laid)])
     shift = geometry.transform(result[:, list(measured)], matrix) - other[:, list(measured)]
     left, right = _OUTER_EYES
@@ -160,7 +160,9 @@ def report(
     seam. Raises ValueError if the shapes of the images differ.
     """
     if before.shape != after.shape:
-        raise ValueError(f"before is {_size(before)} and after is {_size(after)}: they must have the same size")
+        raise ValueError(
+            f"before is {_size_text(before)} and after is {_size_text(after)}: they must have the same size"
+        )
     if not len(faces):
         return []
     found = find(after, models, detection)
@@ -172,14 +174,14 @@ def report(
     to_source = None if identity is None else now @ embedded_by(identity.to(now.device), models.encoder).mean
     points, others = new.mesh[:, list(mesh.IBUG68)], old.mesh[:, list(mesh.IBUG68)]
     columns = (to_source, to_before, pose_error(points, others), expression_error(points, others))
-    listed = [[None] * len(old) if column is None else map(_known, column.tolist()) for column in columns]
+    listed = [[None] * len(old) if column is None else map(_finite_or_none, column.tolist()) for column in columns]
     figures = iter(zip(*listed, strict=True))
     rows = []
     for face, (frame, box, again) in enumerate(
         zip(faces.frame.tolist(), faces.box.tolist(), there.tolist(), strict=True)
     ):
         source, same, pose, expression = next(figures) if again else (None,) * 4
-        y, x = _within(box, before, 0)
+        y, x = _box_slices(box, before, 0)
         change = (after[frame, :, y, x] - before[frame, :, y, x]).abs()
         rows.append(
             FaceMeasures(
@@ -200,16 +202,16 @@ def report(
 
 def _seam_of(box: list[float], before: Tensor, after: Tensor, mask: Tensor, frame: int) -> float | None:
     """The seam around one face; None if the mask has no border there."""
-    y, x = _within(box, before, _AROUND)
+    y, x = _box_slices(box, before, _AROUND)
     one = slice(frame, frame + 1)
-    return _known(float(seam(after[one, :, y, x], before[one, :, y, x], mask[one, :, y, x])))
+    return _finite_or_none(float(seam(after[one, :, y, x], before[one, :, y, x], mask[one, :, y, x])))
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _within(box: list[float], picture: Tensor, more: float) -> tuple[slice, slice]:
+def _box_slices(box: list[float], picture: Tensor, more: float) -> tuple[slice, slice]:
     """Rows and columns of a box, enlarged by `more` times its sides on each side and clipped to the image."""
     left, top, right, bottom = box
     wide, tall = more * (right - left), more * (bottom - top)
@@ -219,6 +221,6 @@ def _within(box: list[float], picture: Tensor, more: float) -> tuple[slice, slic
     )
 
 
-def _size(images: Tensor) -> str:
+def _size_text(images: Tensor) -> str:
     count, _, height, width = images.shape
     return f"{count} x {width} x {height}"

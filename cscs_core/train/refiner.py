@@ -31,7 +31,7 @@ from .refiner_data import load_examples
 _ARCFACE = 112  # px
 _WINDOW = 96  # px, side of the window for the perceptual network
 _COARSE = (4, 16)  # px, sides of the squares whose means are compared
-_WEARS = 0.35  # share of warped faces with drawn glasses, which the refiner must remove
+_WITH_GLASSES = 0.35  # share of warped faces with drawn glasses, which the refiner must remove
 _HELD_OUT = 64  # examples of each kind
 _FILE = "refiner.safetensors"
 
@@ -96,7 +96,7 @@ def judged(all_of_them: dict[str, Tensor], teachers: Teachers) -> dict[str, Tens
 def varied(batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
     """The batch augmented by mirroring and light; some of the warped faces get drawn glasses."""
     count = len(batch["known"])
-    wears = augment.often(count, _WEARS, generator).view(-1, 1, 1, 1)
+    wears = augment.often(count, _WITH_GLASSES, generator).view(-1, 1, 1, 1)
     batch = batch | {"laid": torch.where(wears, batch["worn"], batch["laid"]), "bare": batch["laid"]}
     flip = augment.often(count, 0.5, generator)
     gain = torch.exp(0.12 * torch.randn(count, 3, 1, 1, generator=generator))
@@ -121,25 +121,29 @@ def losses(refiner: nn.Module, teachers: Teachers, batch: dict[str, Tensor], gen
         change = refiner(batch["target"], batch["laid"], batch["region"], batch["z"]).float()
     known = batch["known"]
     terms = {"range": 10 * over((batch["laid"] + change - 0.5).abs().sub(0.5).clamp_min(0), batch["region"]).mean()}
-    for sort, chosen in ((_proxy, known), (_pair, ~known)):
+    for sort, chosen in ((_proxy_terms, known), (_pair_terms, ~known)):
         if chosen.any():
             some = {name: value[chosen] for name, value in batch.items()}
             terms |= sort(change[chosen], teachers, some, generator)
     return terms
 
 
-def _proxy(change: Tensor, teachers: Teachers, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+def _proxy_terms(
+    change: Tensor, teachers: Teachers, batch: dict[str, Tensor], generator: Generator
+) -> dict[str, Tensor]:
     out, truth, region = batch["laid"] + change, batch["truth"], batch["region"]
     found = teachers.identity(out, batch["points"], generator)
     return {
         "pixels": 10 * over(out - truth, region).mean(),
-        "coarse": 15 * _coarse(out - truth, region),
+        "coarse": 15 * _coarse_difference(out - truth, region),
         "features": 0.7 * teachers.apart(out, truth, generator).mean(),
         "person": 3 * (1 - (found * batch["identity"]).sum(-1)).mean(),
     }
 
 
-def _pair(change: Tensor, teachers: Teachers, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+def _pair_terms(
+    change: Tensor, teachers: Teachers, batch: dict[str, Tensor], generator: Generator
+) -> dict[str, Tensor]:
     out, region = batch["laid"] + change, batch["region"]
     found = teachers.identity(out, batch["points"], generator)
     same, other = ((found * batch[who]).sum(-1) for who in ("identity", "other"))
@@ -149,11 +153,11 @@ def _pair(change: Tensor, teachers: Teachers, batch: dict[str, Tensor], generato
         "other": (other - between).clamp_min(0).mean(),
         "kept": 0.7 * teachers.apart(out, batch["bare"], generator).mean(),
         "stay": 2 * over(out - batch["bare"], region).mean(),
-        "tone": 15 * _coarse(out - batch["bare"], region),
+        "tone": 15 * _coarse_difference(out - batch["bare"], region),
     }
 
 
-def _coarse(difference: Tensor, region: Tensor) -> Tensor:
+def _coarse_difference(difference: Tensor, region: Tensor) -> Tensor:
     """Mean absolute value of a difference averaged over squares, summed over the square sizes."""
     rows = [over(*(nnf.avg_pool2d(x, side) for x in (difference * region, region))) for side in _COARSE]
     return torch.stack(rows).mean(1).sum()

@@ -36,7 +36,9 @@ _WAYS = TargetOptions(donor=0.6, erased=0.15, swapper=0.25)
 _SHAPED = AdaptOptions(face=0.3, parts=0.2, strength=0.7)  # targets: the refiner must restore the source's shape
 _DRAWN = AdaptOptions(face=0.0, glasses=0.15, makeup=0.1)  # sources: glasses and make-up must not be carried over
 _SAME = 0.5  # cosine from which two pictures may show the same person
-_OTHERWISE = 0.5  # share of sources in pairs that are replaced by surrogates, for more variety of light and camera
+_SURROGATE_SOURCES = (
+    0.5  # share of sources in pairs that are replaced by surrogates, for more variety of light and camera
+)
 _GLASSES = AdaptOptions(face=0.0, glasses=1.0)  # a copy of the warped face, as if the source had worn glasses
 _WORN = AdaptOptions(face=0.0, glasses=0.12)  # targets and truths: glasses must stay
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ def proxies(people: People, rows: Tensor, models: Models, generator: Generator) 
     truth = replace(y[both], mesh=target.mesh)
     seed = int(torch.randint(1 << 62, (1,), generator=generator))
     target, truth = (adapt_randomly(crops, Generator().manual_seed(seed), _WORN).crops for crops in (target, truth))
-    return _laid(source, target, truth.pixels, people.embedding[rows[both]], None, models, generator)
+    return _make_tensors(source, target, truth.pixels, people.embedding[rows[both]], None, models, generator)
 
 
 def pairs(people: People, rows: Tensor, models: Models, generator: Generator) -> dict[str, Tensor]:
@@ -78,19 +80,21 @@ def pairs(people: People, rows: Tensor, models: Models, generator: Generator) ->
     rows, others = rows[apart], others[apart]
     source, target = photographs(people, rows), photographs(people, others)
     changed = source_surrogate(source, generator, encoder=models.encoder, others=target)
-    use = torch.rand(len(changed), generator=generator) < _OTHERWISE
+    use = torch.rand(len(changed), generator=generator) < _SURROGATE_SOURCES
     changed = changed[use]
     kept = [row for row in range(len(source)) if row not in set(changed.rows.tolist())]
     order = torch.cat([changed.rows, torch.tensor(kept, dtype=torch.long)]).argsort()
     source = join([changed.crops, source[kept]])[order]
-    return _laid(source, target, target.pixels, people.embedding[rows], people.embedding[others], models, generator)
+    return _make_tensors(
+        source, target, target.pixels, people.embedding[rows], people.embedding[others], models, generator
+    )
 
 
 def _person(crops: Crops, models: Models) -> Identity:
     return Identity(crops, embed_crops(crops, models.encoder), torch.ones(len(crops)))
 
 
-def _laid(
+def _make_tensors(
     source: Crops,
     target: Crops,
     truth: Tensor,
@@ -100,17 +104,17 @@ def _laid(
     generator: Generator,
 ) -> dict[str, Tensor]:
     """The tensors of a shard. For pairs, whose truth is only the target, `other` are the embeddings of the targets."""
-    source, target = _found(source, models), _found(target, models)
+    source, target = _relocate(source, models), _relocate(target, models)
     warp = WarpSwapper()
     # One face at a time, which fits into the CPU's cache.
     ones = [(source[row : row + 1], target[row : row + 1]) for row in range(len(source))]
     laid = [warp.onto(one, *nearest_pose(one.mesh, photo)).pixels for photo, one in ones]
     return {
-        "target": _bytes(target.pixels),
-        "laid": _bytes(torch.cat(laid)),
-        "worn": _bytes(adapt_randomly(replace(target, pixels=torch.cat(laid)), generator, _GLASSES).crops.pixels),
-        "truth": _bytes(truth),
-        "region": _bytes(editable_area(target)),
+        "target": _to_uint8(target.pixels),
+        "laid": _to_uint8(torch.cat(laid)),
+        "worn": _to_uint8(adapt_randomly(replace(target, pixels=torch.cat(laid)), generator, _GLASSES).crops.pixels),
+        "truth": _to_uint8(truth),
+        "region": _to_uint8(editable_area(target)),
         "points": target.landmarks,
         "known": torch.full((len(source),), other is None),
         "z": embed_crops(source, models.encoder),
@@ -119,13 +123,13 @@ def _laid(
     }
 
 
-def _found(crops: Crops, models: Models) -> Crops:
+def _relocate(crops: Crops, models: Models) -> Crops:
     """The crops with landmarks located by the network, as in a real swap."""
     mesh = locate(crops.pixels, torch.arange(len(crops)), crops.landmarks, models.landmarks)
     return replace(crops, mesh=mesh, landmarks=five(mesh))
 
 
-def _bytes(pixels: Tensor) -> Tensor:
+def _to_uint8(pixels: Tensor) -> Tensor:
     return pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 

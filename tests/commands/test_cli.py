@@ -176,7 +176,7 @@ def test_an_unknown_swapper_is_answered_with_those_there_are(
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--swapper", "magic") == 2
     said = capsys.readouterr().err
-    assert said.startswith("cscs: no swapper 'magic'; there are ") and " warp, " in said and said.count("\n") == 1
+    assert said.startswith("cscs: unknown swapper 'magic'; ") and " warp, " in said and said.count("\n") == 1
     assert "or the folder of a training run" in said
 
 

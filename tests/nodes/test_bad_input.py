@@ -440,7 +440,7 @@ def test_a_value_of_another_pack_is_refused_by_the_name_of_the_input(run: Run, n
     for foreign in FOREIGN:
         inputs = {**everything(run, name), **NEEDED.get((name, part), {}), part: foreign}
         said = kind[5:].lower() if kind in MODELS else part
-        with pytest.raises(ValueError, match=f"{said} holds a .*connect|no {said} 'face'"):
+        with pytest.raises(ValueError, match=f"{said} holds a .*connect|unknown {said} 'face'"):
             run(name, **inputs)
 
 

@@ -128,7 +128,7 @@ def test_no_image_is_no_folder(run: Any, output: Path) -> None:
 def test_a_folder_of_something_else_is_left_alone(run: Any, output: Path, photographs: Tensor) -> None:
     (output / FOLDER).mkdir()
     (output / FOLDER / "holiday.jpg").touch()
-    with pytest.raises(ValueError, match=r"holds holiday\.jpg and no manifest\.jsonl; choose an empty folder"):
+    with pytest.raises(ValueError, match=r"contains holiday\.jpg but no manifest\.jsonl; choose an empty folder"):
         run(photographs)
     assert [path.name for path in (output / FOLDER).iterdir()] == ["holiday.jpg"]
 

@@ -35,7 +35,7 @@ class PackDetector:
     networks: tuple[nn.Module, ...] = ()
 
     def __call__(self, images: Tensor, threshold: float) -> Found:
-        found = [self.model.detect(picture, det_thresh=threshold) for picture in _pictures(images)]
+        found = [self.model.detect(picture, det_thresh=threshold) for picture in _to_bgr(images)]
         frame = torch.arange(len(found)).repeat_interleave(torch.tensor([len(rows) for rows, _ in found]).long())
         none = (np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32))
         rows, points = (torch.from_numpy(np.concatenate(part)).to(images) for part in zip(none, *found, strict=True))
@@ -51,7 +51,7 @@ class PackDetector:
 
         for index in frame.unique().tolist():
             rows = (frame == index).nonzero()[:, 0].tolist()
-            (picture,) = _pictures(images[index : index + 1])
+            (picture,) = _to_bgr(images[index : index + 1])
             estimates = [self.people.get(picture, Face(bbox=box[row].cpu().numpy())) for row in rows]
             gender[rows] = gender.new_tensor([int(one) for one, _ in estimates])
             age[rows] = age.new_tensor([max(0.0, float(years)) for _, years in estimates])
@@ -84,8 +84,8 @@ def packs(folders: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("models/*")):
-            if any(_unpacked(path).glob("*.onnx")):
-                found.setdefault(path.name, _unpacked(path))
+            if any(_pack_folder(path).glob("*.onnx")):
+                found.setdefault(path.name, _pack_folder(path))
     return found
 
 
@@ -94,7 +94,7 @@ def load_pack(path: Path, device: torch.device | str = "cpu") -> tuple[Detector,
 
     Raises BadInput, saying what to do, if insightface, onnxruntime or the pack is missing, or if it has no detector.
     """
-    path, device = _unpacked(path), torch.device(device)
+    path, device = _pack_folder(path), torch.device(device)
     if not any(path.glob("*.onnx")):
         raise BadInput(f"{path}: contains no insightface pack; unpack its .onnx files there ({_ELSE})")
     try:
@@ -118,7 +118,7 @@ def load_pack(path: Path, device: torch.device | str = "cpu") -> tuple[Detector,
     return detector, PackEncoder(encoder, width, path.name)
 
 
-def _pictures(images: Tensor) -> list[np.ndarray]:
+def _to_bgr(images: Tensor) -> list[np.ndarray]:
     """(B, 3, H, W) RGB 0..1 as insightface expects it: (H, W, 3) BGR uint8, one array per image."""
     pictures = (images * 255).round().clamp(0, 255).byte().flip(1).movedim(1, -1).cpu().numpy()
     return [np.ascontiguousarray(picture) for picture in pictures]
@@ -169,6 +169,6 @@ def _open(file: Path, setup: OnnxSetup, **named: Any) -> Any:
         return get_model(str(file), providers=setup.providers, sess_options=setup.options, **named)
 
 
-def _unpacked(path: Path) -> Path:
+def _pack_folder(path: Path) -> Path:
     """The folder with a pack's files: the given one, or one of the same name in it, as antelopev2 is zipped."""
     return path / path.name if not any(path.glob("*.onnx")) and (path / path.name).is_dir() else path

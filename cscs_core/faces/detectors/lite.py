@@ -31,7 +31,7 @@ class LiteDetector:
 
     def __call__(self, images: Tensor, threshold: float) -> Found:
         first = max(1.0, max(images.shape[-2:]) / _LONGEST)
-        looks = [_look(images, self.network, first * shrink, threshold) for shrink in _LOOKS]
+        looks = [_detect_at_scale(images, self.network, first * shrink, threshold) for shrink in _LOOKS]
         frame, box, points, score = (torch.cat(parts) for parts in zip(*looks, strict=True))
         best = score.topk(min(_MOST, len(score))).indices
         kept = best[suppress(box[best], score[best], frame[best], self.overlap, _NESTED)]
@@ -39,7 +39,7 @@ class LiteDetector:
         return frame[kept], box[kept], points[kept], score[kept]
 
 
-def _look(images: Tensor, network: FaceDetector, shrink: float, threshold: float) -> Found:
+def _detect_at_scale(images: Tensor, network: FaceDetector, shrink: float, threshold: float) -> Found:
     height, width = (max(1, round(side / shrink)) for side in images.shape[-2:])
     small = images if shrink == 1 else nnf.interpolate(images, (height, width), mode="bilinear", antialias=True)
     scores, boxes, points, _ = network(_padded(small))

@@ -83,7 +83,7 @@ class SCRFD:
             for first, columns in ((0, 1), (3, 4), (6, 10))
         )
         frame, row = (scores[..., 0] > threshold).nonzero(as_tuple=True)
-        place, stride = (value[row] for value in _places(window, images.device))
+        place, stride = (value[row] for value in _anchor_cells(window, images.device))
         away = boxes[frame, row] * stride
         corners = torch.stack([place - away[:, :2], place + away[:, 2:]], 1)
         points = place[:, None] + points[frame, row].view(-1, 5, 2) * stride[:, None]
@@ -93,7 +93,7 @@ class SCRFD:
         return frame, corners.flatten(1), points, scores[frame, row, 0]
 
 
-def _places(window: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+def _anchor_cells(window: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """The cell of each output row, (N, 2) x y pixels, and its stride, (N, 1)."""
     places, strides = [], []
     for stride in _STRIDES:

@@ -93,7 +93,7 @@ def face_view(encoder: nn.Module, pictures: Tensor) -> Tensor:
     """Input of an encoder from ffhq_512 crops of any side, (N, 3, S, S) -1..1: aligned and in 0..1 for our encoder, the
     whole crop for an IResNet."""
     if isinstance(encoder, IdentityEncoder):
-        return _aligned(pictures, encoder.config.size) * 0.5 + 0.5
+        return _realign_to_arcface(pictures, encoder.config.size) * 0.5 + 0.5
     # Not antialiased, as in the release, whose networks were trained on such images.
     return nnf.interpolate(pictures, (_FACE, _FACE), mode="bilinear", align_corners=False)
 
@@ -113,7 +113,7 @@ def join_embeddings(kind: str, encoded: Tensor, adapted: Tensor, gate: nn.Linear
     return adapted if kind == "replace" else encoded + adapted
 
 
-def _aligned(pictures: Tensor, side: int) -> Tensor:
+def _realign_to_arcface(pictures: Tensor, side: int) -> Tensor:
     """arcface_112_v2 crops from ffhq_512 crops, (N, 3, S, S) -> (N, 3, side, side): like geometry.warp, but with one
     matrix computed on the CPU, so that no GPU synchronisation is needed."""
     source, target = geometry.template("ffhq_512", pictures.shape[-1]), geometry.template("arcface_112_v2", side)

@@ -108,7 +108,7 @@ def _encoder(folder: Path, notes: dict[str, str], store: Store) -> IResNet | Ide
         raise BadInput(
             f"{folder / GENERATOR}: its metadata do not name the encoder it was trained with, as `cscs train` does"
         )
-    places = [folder / name, weights.LITE / name, listing(store).get(name), _configured(folder)]
+    places = [folder / name, weights.LITE / name, listing(store).get(name), _encoder_in_config(folder)]
     here = [place for place in places if place is not None and place.is_file()]
     for place in here:
         network = weights.load_model(place)
@@ -118,7 +118,7 @@ def _encoder(folder: Path, notes: dict[str, str], store: Store) -> IResNet | Ide
     raise BadInput(f"{folder}: was trained with the encoder {name}; {what}; put the encoder into this folder")
 
 
-def _configured(folder: Path) -> Path | None:
+def _encoder_in_config(folder: Path) -> Path | None:
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

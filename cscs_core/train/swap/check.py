@@ -15,7 +15,7 @@ from .student import Recogniser, Student
 
 _CHUNK = 8  # pairs that are processed at once
 _SHOWN = 6  # pairs of each part in the picture
-_LIKE = 0.10  # cosine to the source below which a run is hopeless
+_HOPELESS = 0.10  # cosine to the source below which a run is hopeless
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Check:
         """Whether the results do not resemble their sources, or resemble their targets more."""
         part = "ordinary" if "ordinary_cos_source" in self.measures else "proxy"
         source, target = (self.measures[f"{part}_cos_{of}"] for of in ("source", "target"))
-        return source < _LIKE or target > source
+        return source < _HOPELESS or target > source
 
 
 @torch.inference_mode()
@@ -43,7 +43,7 @@ def check(preset: Preset, student: Student, recogniser: Recogniser, held_out: Ma
         pairs = held_out[part.pairs].to(device)
         apart = ~pairs.known if part.pairs == "ordinary" else pairs.known
         rows = zip(*(pictures.split(_CHUNK) for pictures in (pairs.x_src, pairs.x_tgt)), strict=True)
-        made = [_swapped(student, recogniser, source * 2 - 1, target * 2 - 1) for source, target in rows]
+        made = [_swap(student, recogniser, source * 2 - 1, target * 2 - 1) for source, target in rows]
         out, of_source, of_target, of_out = (torch.cat(column) for column in zip(*made, strict=True))
         swapped = SwapBatch(out, pairs.y * 2 - 1, pairs.known, of_source, of_out, torch.zeros_like(out[:, 0, 0, 0]))
         loss += float(sum(preset.loss(swapped, replace(part.weights, adversary=0)).values()))
@@ -55,7 +55,7 @@ def check(preset: Preset, student: Student, recogniser: Recogniser, held_out: Ma
     return Check(loss, measures, torch.cat(grids, -1).clamp(0, 1).cpu())
 
 
-def _swapped(
+def _swap(
     student: Student, recogniser: Recogniser, source: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Swapped images -1..1, and the embeddings of source, target and result."""

@@ -143,8 +143,8 @@ class MemoryProxies:
 
     def batch(self, generator: Generator, count: int, share: slice = _ALL) -> Pairs:
         chance = torch.rand(count, 3, generator=generator, dtype=torch.float64)[share]
-        rows = _pick(chance[:, 0], len(self))
-        shapes = torch.where(chance[:, 1] < 0.5, 1 + _pick(chance[:, 2], len(self.bent)), 0)
+        rows = _to_index(chance[:, 0], len(self))
+        shapes = torch.where(chance[:, 1] < 0.5, 1 + _to_index(chance[:, 2], len(self.bent)), 0)
         return self.pairs(rows, shapes if self.bent else torch.zeros_like(rows))
 
     def pairs(self, rows: Tensor, shapes: Tensor) -> Pairs:
@@ -209,13 +209,13 @@ def folder_data(
     BadInput if a folder is missing or holds too few images."""
     photos = _photographs(folder / NORMAL) if "ordinary" in parts or made_of else []
     proxies = _proxies(folder / PROXY) if "proxy" in parts and not made_of else []
-    apart = [_spread(photos), _spread(proxies)]
+    apart = [_choose_held_out(photos), _choose_held_out(proxies)]
     names = {path.name for path in apart[0]} | {files.y.name for files in apart[1]}
     train: dict[str, PairSource] = {}
     held_out: dict[str, Pairs] = {}
     if "ordinary" in parts or made_of:
         left = [path for path in photos if path.name not in names]
-        _enough(folder / NORMAL, "photographs", len(left))
+        _require_enough(folder / NORMAL, "photographs", len(left))
         train["ordinary"] = OrdinaryPairs(FilePictures(left, size))
         held_out["ordinary"] = held_out_pairs(FilePictures(apart[0], size))
         if made_of:
@@ -223,7 +223,7 @@ def folder_data(
             held_out["proxy"] = made_of(apart[0]).batch(Generator().manual_seed(0), len(apart[0]))
     if "proxy" in parts and not made_of:
         left = [files for files in proxies if files.y.name not in names]
-        _enough(folder / PROXY, "proxies", len(left))
+        _require_enough(folder / PROXY, "proxies", len(left))
         train["proxy"] = FileProxies(left, size)
         held_out["proxy"] = FileProxies(apart[1], size).pairs()
     return Data(train, held_out)
@@ -251,13 +251,13 @@ def unit(pixels: Tensor) -> Tensor:
 
 
 def _photographs(folder: Path) -> list[Path]:
-    return [path for path in _inside(folder) if path.suffix.lower() in images.READABLE]
+    return [path for path in _entries(folder) if path.suffix.lower() in images.READABLE]
 
 
 def _proxies(folder: Path) -> list[ProxyFiles]:
     """The folders that have a photograph, a source and a target; logs how many others there are."""
     found, incomplete = [], 0
-    for inside in _inside(folder):
+    for inside in _entries(folder):
         if not inside.is_dir():
             continue
         names = sorted(os.listdir(inside))
@@ -274,23 +274,23 @@ def _proxies(folder: Path) -> list[ProxyFiles]:
     return found
 
 
-def _inside(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder; training data are {NORMAL} and {PROXY} in one folder")
     return sorted(folder.iterdir())
 
 
-def _spread(items: Sequence[_Item]) -> list[_Item]:
+def _choose_held_out(items: Sequence[_Item]) -> list[_Item]:
     """A tenth of the items, evenly spaced; at least 2 and at most 32."""
     count = min(_HELD_OUT, max(2, len(items) // 10), len(items))
     return [items[row * len(items) // count] for row in range(count)]
 
 
-def _enough(folder: Path, what: str, count: int) -> None:
+def _require_enough(folder: Path, what: str, count: int) -> None:
     if count < _FEWEST:
         raise BadInput(f"{folder}: {count} {what} for training; at least {_FEWEST} are needed besides those held out")
 
 
-def _pick(chance: Tensor, count: int) -> Tensor:
+def _to_index(chance: Tensor, count: int) -> Tensor:
     """Indices below `count` from uniform random numbers in 0..1."""
     return (chance * count).long()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-_GOOD, _HOPELESS, _LOST = range(3)  # verdicts of a validation
+_GOOD, _HOPELESS, _NOT_FINITE = range(3)  # verdicts of a validation
 
 
 @dataclass
@@ -85,7 +85,7 @@ def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> t
         folder.tidy(progress.step)
     seen: dict[str, list[Tensor]] = {}
     checked = _share(preset, progress)
-    with _stop_on_signal() as wish:
+    with _stop_on_signal() as request:
         stopped, waiting, last = 0, 0.0, time.perf_counter()
         while (done := _share(preset, progress)) < 1 and not stopped:
             step = progress.step + 1
@@ -97,7 +97,7 @@ def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> t
             progress = replace(progress, step=step)
             logged = step % preset.log_every == 0
             if logged or accelerator.num_processes == 1:  # synchronise processes rarely, because they have to wait
-                minutes, stopped = _max_over_processes(accelerator, waiting, wish.signal)
+                minutes, stopped = _max_over_processes(accelerator, waiting, request.signal)
                 progress, waiting = replace(progress, minutes=progress.minutes + minutes), 0.0
             ending = stopped or _share(preset, progress) >= 1
             if logged or ending:
@@ -120,7 +120,7 @@ def _log(training: Training, folder: RunFolder, progress: Progress, seen: dict[s
     means = cast(Tensor, training.accelerator.reduce(means, "mean"))
     values = dict(zip(seen, means.tolist(), strict=True))
     if lost := [name for name, value in values.items() if not math.isfinite(value)]:
-        raise BadInput(_lost(folder, progress, lost[0]))
+        raise BadInput(_not_finite(folder, progress, lost[0]))
     if training.accelerator.is_main_process:
         folder.record(progress.step, progress.minutes, values)
         terms = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
@@ -134,8 +134,8 @@ def _check(training: Training, data: Data, folder: RunFolder, progress: Progress
     if training.accelerator.is_main_process:
         progress, verdict = _measure(training, data, folder, progress, checked)
     _, verdict = _max_over_processes(training.accelerator, 0.0, verdict)
-    if verdict == _LOST:
-        raise BadInput(_lost(folder, progress, "a weight"))
+    if verdict == _NOT_FINITE:
+        raise BadInput(_not_finite(folder, progress, "a weight"))
     if verdict == _HOPELESS:
         raise BadInput(
             f"{folder.path}: at step {progress.step} the results do not look like their sources; more weight on "
@@ -150,7 +150,7 @@ def _measure(
     preset, student = training.preset, training.average
     networks = (training.bare_student, training.bare_critic)
     if not all(bool(value.isfinite().all()) for network in networks for value in network.parameters()):
-        return progress, _LOST
+        return progress, _NOT_FINITE
     found = check(preset, student, training.recogniser, data.held_out)
     folder.picture(progress.step, found.grid)
     folder.record(progress.step, progress.minutes, {"held_out": found.loss, **found.measures})
@@ -164,7 +164,7 @@ def _measure(
     return progress, _HOPELESS if due and found.hopeless else _GOOD
 
 
-def _lost(folder: RunFolder, progress: Progress, what: str) -> str:
+def _not_finite(folder: RunFolder, progress: Progress, what: str) -> str:
     return (
         f"{folder.path}: {what} is not finite at step {progress.step}; run the same command again to resume from the "
         "last checkpoint. If it happens again, other data or a lower rate may help"
@@ -189,21 +189,21 @@ def _seed(number: int) -> None:
 @contextmanager
 def _stop_on_signal() -> Iterator[StopRequest]:
     """Records the first SIGINT or SIGTERM as a request to stop; a second one has its usual effect."""
-    wish = StopRequest()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield wish  # only the main thread receives signals
+        yield request  # only the main thread receives signals
         return
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame: object) -> None:
-        wish.signal = number
+        request.signal = number
         for each, handler in usual.items():
             signal.signal(each, handler)
 
     for number in usual:
         signal.signal(number, note)
     try:
-        yield wish
+        yield request
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)

@@ -60,9 +60,9 @@ def load_state(path: Path, training: Training) -> Progress:
         if progress.preset != training.preset.name:
             raise ValueError(f"but of {progress.preset}")
         for name, network in _networks(training).items():
-            network.load_state_dict(_under(name, tensors))
+            network.load_state_dict(_with_prefix(name, tensors))
         for name, (network, optimiser) in _optimisers(training).items():
-            _restore(optimiser, list(network.parameters()), _under(name, tensors))
+            _load_optimiser(optimiser, list(network.parameters()), _with_prefix(name, tensors))
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise BadInput(f"{path}: is not a checkpoint of this preset ({reason}); choose another --out") from None
@@ -80,11 +80,13 @@ def _optimisers(training: Training) -> dict[str, tuple[nn.Module, torch.optim.Op
     }
 
 
-def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
-def _restore(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], tensors: dict[str, Tensor]) -> None:
+def _load_optimiser(
+    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], tensors: dict[str, Tensor]
+) -> None:
     """Restores an optimiser, with moments in the memory layout of their parameters: a resumed run is then exact."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

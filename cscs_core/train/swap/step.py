@@ -77,13 +77,13 @@ def iterate(training: Training, batches: Mapping[str, Pairs], step: int, pace: f
             group["lr"] = rate * pace
     terms = {}
     for part in preset.parts:
-        seen = _learn(training, part, batches[part.pairs].to(training.accelerator.device), step)
+        seen = _train_part(training, part, batches[part.pairs].to(training.accelerator.device), step)
         terms |= {f"{part.pairs}_{name}": value.detach() for name, value in seen.items()}
     ema.update(training.average, training.bare_student, ema.decay(step, preset.average))
     return terms
 
 
-def _learn(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str, Tensor]:
+def _train_part(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str, Tensor]:
     preset, accelerator, recogniser = training.preset, training.accelerator, training.recogniser
     real, source, target = (pictures * 2 - 1 for pictures in (pairs.y, pairs.x_src, pairs.x_tgt))
     with torch.no_grad(), accelerator.autocast():
@@ -97,17 +97,17 @@ def _learn(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str,
     terms = {"critic": losses.discriminator_loss(logits, training.critic(out.detach()))}
     if regularised:
         terms["r1"] = preset.r1_every * preset.r1 / 2 * losses.r1_penalty(logits, real)
-    _descend(training, terms, training.critic, training.critic_optimiser)
+    _update(training, terms, training.critic, training.critic_optimiser)
 
-    training.critic.requires_grad_(False)  # the bare critic below has no gradients to share between processes
+    training.critic.requires_grad_(False)  # and used unwrapped below: it has no gradients to synchronise
     with accelerator.autocast():
         swapped = SwapBatch(out, real.detach(), pairs.known, identity, recogniser(out), training.bare_critic(out))
     wanted = preset.loss(swapped, part.weights)
-    _descend(training, wanted, training.student, training.student_optimiser)
+    _update(training, wanted, training.student, training.student_optimiser)
     return terms | wanted
 
 
-def _descend(
+def _update(
     training: Training, terms: Mapping[str, Tensor], network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
     training.accelerator.backward(torch.stack(list(terms.values())).sum())

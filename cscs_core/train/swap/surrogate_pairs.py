@@ -20,7 +20,7 @@ from ...types import Crops, join
 from .data import Pairs
 
 SIDE = 256  # px, side of the crops that surrogates are made from
-_FRUITLESS = 8  # rounds without an accepted pair before giving up
+_MAX_ROUNDS = 8  # rounds without an accepted pair before giving up
 
 
 def surrogate_pairs(files: Sequence[Path], size: int, device: torch.device | str = "cpu") -> SurrogatePairs:
@@ -55,19 +55,19 @@ class SurrogatePairs:
         """As many pairs as the share has, different for each share. Raises BadInput if every surrogate is rejected."""
         wanted, number = len(range(count)[share]), int(torch.randint(1 << 62, (), generator=generator))
         own = Generator().manual_seed(number + (share.start or 0))
-        parts, missing, fruitless = [self._made(0, own)], wanted, 0
+        parts, missing, fruitless = [self._make(0, own)], wanted, 0
         while missing:
-            parts.append(self._made(missing, own))
+            parts.append(self._make(missing, own))
             missing -= len(parts[-1][0])
             fruitless = 0 if len(parts[-1][0]) else fruitless + 1
-            if fruitless == _FRUITLESS:
+            if fruitless == _MAX_ROUNDS:
                 raise BadInput(
-                    f"all surrogates were rejected in {_FRUITLESS} rounds; check that the photographs show clear faces"
+                    f"all surrogates were rejected in {_MAX_ROUNDS} rounds; check that the photographs show clear faces"
                 )
         y, x_src, x_tgt = (resize(join(list(column)), self.size).pixels for column in zip(*parts, strict=True))
         return Pairs(y, x_src, x_tgt, torch.ones(wanted, dtype=torch.bool, device=y.device))
 
-    def _made(self, count: int, generator: Generator) -> tuple[Crops, Crops, Crops]:
+    def _make(self, count: int, generator: Generator) -> tuple[Crops, Crops, Crops]:
         """Up to `count` photographs with their sources and targets; rejected ones are left out."""
         y = self.photographs[torch.randint(len(self.photographs), (count,), generator=generator)]
         sources = self.recipe.sources(y, self.photographs, generator)
