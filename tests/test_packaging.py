@@ -73,6 +73,11 @@ def test_what_the_nodes_import_is_asked_for() -> None:
     assert {canonical(names.get(name, name)) for name in found - host} <= asked
 
 
+def test_the_torch_of_the_makefile_is_that_of_the_workflow() -> None:
+    pinned = re.findall(r"(?m)^TORCH := (\S+)$", (ROOT / "Makefile").read_text("utf-8"))
+    assert pinned == re.findall(r"torch==(\S+)", (ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))
+
+
 def _imported(file: Path) -> set[str]:
     found = set()
     for line in ast.parse(file.read_text("utf-8")).body:
