@@ -224,7 +224,9 @@ def swap_faces(
         if strength == 0 and len(chosen.faces):
             chosen = replace(chosen, faces=chosen.faces[:0], skipped=[*chosen.skipped, "strength is 0"])
         area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
-        result = _swap_one(image, chosen.faces, before, source, models, size, strength, area, post_process, check_cancel)
+        result = _swap_one(
+            image, chosen.faces, before, source, models, size, strength, area, post_process, check_cancel
+        )
         skipped = chosen.skipped
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
