@@ -27,7 +27,8 @@ test-comfyui: .venv/dev
 
 # The oldest huggingface_hub that is promised: transformers 4 keeps many ComfyUIs below 1.0.
 test-hub-oldest: .venv/hub-oldest
-	PYTHONPATH=.venv/hub-oldest $(BIN)/pytest tests/hub/test_download.py tests/commands/test_models.py
+	PYTHONPATH=$(CURDIR)/$< $(BIN)/python -c 'import huggingface_hub as hub; assert hub.__version__ == "0.34.0", hub'
+	PYTHONPATH=$(CURDIR)/$< $(BIN)/pytest tests/hub/test_download.py tests/commands/test_models.py
 
 # The oldest Python and torch that are promised, and the only environment with spandrel: the torchvision that spandrel
 # asks for fits beside the torch of its own build alone, and PyPI has none for the CPU builds of today's torch. The
