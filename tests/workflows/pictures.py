@@ -197,9 +197,7 @@ def blend_identities(at: Studio) -> Sheet:
 
 def save_identity(at: Studio) -> Sheet:
     preview, report = at.run("FaceIdentity", image=at.person(2))[1], _saved(at, "somebody")
-    return beside(
-        preview, ["filename: somebody", "", "report:", *report.replace(", saved", ",\nsaved").split("\n")]
-    )
+    return beside(preview, ["filename: somebody", "", "report:", *report.replace(", saved", ",\nsaved").split("\n")])
 
 
 def load_identity(at: Studio) -> Sheet:
