@@ -45,8 +45,8 @@ class AlignFaces(io.ComfyNode):
                 ),
                 inputs.resolution(
                     ("128", "256", "512", "1024"),
-                    "Side of each crop in pixels. 512 suits most uses. Choose 1024 to run a diffusion model on a "
-                    "close-up, and 256 or 128 if Swap Faces says that its network needs it.",
+                    "Side length of each crop in pixels. 512 suits most uses. Choose 1024 to run a diffusion model on "
+                    "a close-up, and 256 or 128 if Swap Faces says that its network needs it.",
                 ),
             ],
             outputs=[

@@ -63,8 +63,8 @@ class CrossDomain(io.ComfyNode):
                 ),
                 inputs.resolution(
                     ("512", "1024"),
-                    "Side of the crops in pixels. Choose the size that your diffusion model works best at. 1024 suits "
-                    "close-ups.",
+                    "Side length of the crops in pixels. Choose the size that your diffusion model works best at. "
+                    "1024 suits close-ups.",
                 ),
                 inputs.detection_threshold(
                     "Only used where no face is found at first and several versions of the image are searched. Lower "

@@ -71,7 +71,8 @@ class ProxyPairs(io.ComfyNode):
                     min=64,
                     max=1024,
                     step=64,
-                    tooltip="Side of the written images in pixels. Use the training size of the swapper or more.",
+                    tooltip="Side length of the written images in pixels. Use the training size of the swapper or "
+                    "more.",
                 ),
                 inputs.detector("It finds the faces, and its face recognition compares them."),
             ],

@@ -61,7 +61,7 @@ class ReAge(io.ComfyNode):
                 ),
                 inputs.resolution(
                     ("256", "512"),
-                    "Side of the aligned crop in pixels. 512 keeps wrinkles. Choose 256 to be faster.",
+                    "Side length of the aligned crop in pixels. 512 keeps wrinkles. Choose 256 to be faster.",
                 ),
                 inputs.detection_threshold(
                     "Lower it if a face is missed. Raise it if something is changed that is not a face.", advanced=True

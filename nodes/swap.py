@@ -64,8 +64,8 @@ class FaceSwap(io.ComfyNode):
                 inputs.strength(", for a family resemblance"),
                 inputs.resolution(
                     ("256", "512"),
-                    "Side of the aligned crop in pixels. 512 suits close-ups. 256 is about twice as fast and enough "
-                    "for faces smaller than about 200 pixels. A swapper with a single size always uses that.",
+                    "Side length of the aligned crop in pixels. 512 suits close-ups. 256 is about twice as fast and "
+                    "enough for faces smaller than about 200 pixels. A swapper with a single size always uses that.",
                 ),
                 inputs.detection_threshold(
                     "Lower it if a face is missed because it is dark, turned or half hidden. Raise it if something is "
