@@ -1,4 +1,4 @@
-"""The one place that writes to the terminal."""
+"""Terminal output. Nothing else in the package prints."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
-_WIDTH = 24  # characters of bar
+_WIDTH = 24  # characters, width of the progress bar
 
 
 def say(text: str) -> None:
-    """A line of the answer, on stdout."""
+    """Prints a line of output on stdout."""
     _bar("")
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
-    """A line about what went wrong, on stderr."""
+    """Prints an error message on stderr."""
     _bar("")
     sys.stderr.write(f"cscs: {text}\n")
 
 
 def tracked(items: Sequence[_Item], doing: str) -> Iterator[_Item]:
-    """The items, one after another, with a progress bar on stderr if that is a terminal and there are several."""
+    """Iterates over the items, with a progress bar if there are several and stderr is a terminal."""
     for index, item in enumerate(items):
         if len(items) > 1:
             full = _WIDTH * index // len(items)
@@ -34,7 +34,7 @@ def tracked(items: Sequence[_Item], doing: str) -> Iterator[_Item]:
 
 
 def _bar(text: str) -> None:
-    """Text in place of what stands on the terminal's last line."""
+    """Replaces the last line of the terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
