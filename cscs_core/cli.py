@@ -41,6 +41,7 @@ _COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code. Wrong options raise SystemExit(2), as argparse does."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may lack characters of file names
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of all commands and options."""
     whole = argparse.ArgumentParser(
         prog="cscs",
         description="Swaps faces in photos. Use only faces of people who have agreed, and label the results that you "
@@ -105,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         nargs="+",
         metavar="W",
-        help="weight of each source photo; lite and warp only leave out photos of weight 0",
+        help="weight of each source photo; for lite and warp, 0 leaves a photo out and other values count alike",
     )
     swap.add_argument("--target", nargs="+", **path, help="pictures to change, or a folder of them")
     swap.add_argument("--output", **path, help="output file for one target, output folder for several")
@@ -130,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         help="cscs only: weights of its two identity embeddings",
     )
     swap.add_argument(
-        "--quad", action="store_true", help="cscs only: align by 68 landmarks as the release does, not by 5"
+        "--quad", action="store_true", help="cscs only: align by 68 landmarks, as the original CSCS, not by 5"
     )
     swap.add_argument(
         "--restore",
@@ -156,7 +158,9 @@ def parser() -> argparse.ArgumentParser:
     pairs.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed; the same seed makes the same pictures"
     )
-    pairs.add_argument("--count", type=int, default=1, metavar="N", help="sources, and targets, made from each photo")
+    pairs.add_argument(
+        "--count", type=int, default=1, metavar="N", help="number of sources, and of targets, made from each photo"
+    )
     pairs.add_argument(
         "--jobs", type=int, metavar="N", help="processes, 0.5 GB of memory each at 256 px; default: one per core"
     )
@@ -185,7 +189,9 @@ def parser() -> argparse.ArgumentParser:
         help="make new surrogates from normal_data at every step instead of reading proxy_data",
     )
     train.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
-    train.add_argument("--dry-run", action="store_true", help="measure the time and memory of a step and write nothing")
+    train.add_argument(
+        "--dry-run", action="store_true", help="report the time and memory that the run would take, write nothing"
+    )
 
     models = commands.add_parser(
         "models", help="list third-party models: installed, downloadable, or to be added by hand"
@@ -211,10 +217,10 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FOLDER", help="default: the model folder that `cscs models` prints"
     )
     convert.add_argument(
-        "--adapter", choices=("concat", "replace"), help="kind of an ID adapter whose file does not tell"
+        "--adapter", choices=("concat", "replace"), help="kind of the ID adapter, if its file does not tell"
     )
     convert.add_argument("--half", action="store_true", help="store float16 weights: half the file size")
-    convert.add_argument("--licence", metavar="TEXT", help="licence to note in the file")
+    convert.add_argument("--licence", metavar="TEXT", help="licence note to store in the file")
 
     export = commands.add_parser("export", help="export a bundled network as ONNX for other programs")
     export.add_argument("name", choices=SIGNATURES, help="inputs and outputs are described in the model card")

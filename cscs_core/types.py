@@ -63,6 +63,7 @@ class FaceSet:
 
     @staticmethod
     def empty(device: torch.device | str = "cpu") -> FaceSet:
+        """A set of no faces."""
         whole = torch.zeros(0, dtype=torch.long, device=device)
         real = torch.zeros(0, device=device)
         return FaceSet(
@@ -98,6 +99,7 @@ class Crops:
 
     @property
     def size(self) -> int:
+        """Side of the crops in pixels."""
         return self.pixels.shape[-1]
 
 

@@ -55,12 +55,12 @@ def export(name: str, path: Path) -> None:
     network = for_inference(weights.load_model(weights.LITE / f"{name}.safetensors"))
     example = tuple(torch.rand(2, *shape) for shape in signature.inputs.values())
     names = [*signature.inputs, signature.output]
-    with placed(path) as beside, warnings.catch_warnings():
+    with placed(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as the deprecation of this exporter, which needs no further package
         torch.onnx.export(
             network.to(memory_format=torch.contiguous_format),  # pyright: ignore[reportCallIssue]
             example,
-            str(beside),
+            str(temporary),
             input_names=names[:-1],
             output_names=names[-1:],
             dynamic_axes={each: {0: "faces"} for each in names},

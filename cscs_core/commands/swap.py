@@ -134,7 +134,7 @@ def _identity(
 
 def _copy(source: Path, target: Path) -> None:
     try:
-        with placed(target) as beside:
-            beside.write_bytes(source.read_bytes())
+        with placed(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
     except OSError as error:
         raise BadInput(f"{target}: cannot be written ({error.strerror})") from None

@@ -105,9 +105,9 @@ def import_file(store: Store, spec: ModelSpec, folder: Path) -> Path:
     if not (found := _search(store, folder, spec)):
         raise BadInput(f"{folder}: does not contain {spec.file} (sha256 {spec.sha256}); {manual_hint(store, spec)}")
     target = store.path(spec.file)
-    with oserror_as_bad_input(target), placed(target) as beside:
-        shutil.copyfile(found, beside)
-        if sha256(beside) != spec.sha256:
+    with oserror_as_bad_input(target), placed(target) as temporary:
+        shutil.copyfile(found, temporary)
+        if sha256(temporary) != spec.sha256:
             raise BadInput(f"{found}: changed while it was being copied; try again")
     remember(store, target, spec.sha256)
     return target
@@ -205,8 +205,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, notes: dict[str, Any]) -> None:
-    with placed(path) as beside:
-        beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    with placed(path) as temporary:
+        temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager

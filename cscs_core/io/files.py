@@ -19,19 +19,19 @@ class BadInput(ValueError):
 def placed(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved into place at the end or deleted if the block raises. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".cscs-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".cscs-{secrets.token_hex(4)}")
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
     """Writes a JSON file. Raises BadInput if that fails."""
     try:
-        with placed(path) as beside:
-            beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        with placed(path) as temporary:
+            temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 

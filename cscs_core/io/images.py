@@ -99,9 +99,9 @@ def write(
     if kind == "JPEG" and picture.mode == "RGBA":
         picture = _over_white(picture)
     try:
-        with placed(path) as beside:
+        with placed(path) as temporary:
             kept = provenance.settings(kind, note, texts)
-            picture.save(beside, kind, quality=quality, subsampling=0, **kept)  # formats ignore unknown options
+            picture.save(temporary, kind, quality=quality, subsampling=0, **kept)  # formats ignore unknown options
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
