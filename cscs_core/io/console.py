@@ -1,4 +1,4 @@
-"""Terminal output. Nothing else in the package prints."""
+"""Terminal output of the commands: results, errors and progress."""
 
 from __future__ import annotations
 

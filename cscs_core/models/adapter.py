@@ -13,7 +13,7 @@ KINDS = ("add", "concat", "replace")
 
 @dataclass(frozen=True)
 class IdAdapterConfig:
-    kind: str = "add"  # how its embedding is combined with the encoder's, see faces/swappers/cscs.py
+    kind: str = "add"  # how its embedding is combined with the encoder's, see faces.swappers.cscs.join_embeddings
     depth: int = 100
     embedding: int = 512
 
