@@ -39,7 +39,6 @@ _XMP_PATHS = {  # where each key goes in the XMP packet
     "DigitalSourceType": "Iptc4xmpExt:DigitalSourceType",
 }
 _PNG_KEY = "XML:com.adobe.xmp"
-_JPEG_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _IMAGE_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif tags
 _TEXTS = {"prompt": 0x0110, "workflow": 0x010F}  # Exif Model and Make, where ComfyUI looks in a WebP
 _MORE_TEXTS = 0xEA60  # the first Exif tag without a defined meaning
@@ -74,12 +73,7 @@ def settings(kind: str, note: Mapping[str, str], texts: Mapping[str, str]) -> di
         for key, value in texts.items():
             chunks.add_text(key, value)
         return {"pnginfo": chunks}
-    options = {"exif": _exif(note, texts if kind == "WEBP" else {})}
-    if kind == "JPEG":
-        # The APP1 segment, assembled here: PIL writes `xmp` into a JPEG only since version 11.
-        body = _JPEG_HEADER + packet.encode()
-        return options | ({"extra": b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body} if packet else {})
-    return options | ({"xmp": packet.encode()} if packet else {})
+    return {"exif": _exif(note, texts if kind == "WEBP" else {}), "xmp": packet.encode()}
 
 
 def read(path: str | Path) -> dict[str, str]:
@@ -89,11 +83,9 @@ def read(path: str | Path) -> dict[str, str]:
     """
     try:
         with Image.open(path) as picture:
-            segments = (body for _, body in getattr(picture, "applist", ()) if body.startswith(_JPEG_HEADER))
-            packet = picture.info.get(_PNG_KEY) or picture.info.get("xmp") or next(segments, b"")
+            packet = picture.info.get("xmp", b"")
     except (UnidentifiedImageError, OSError) as error:
         raise BadInput(f"{path}: cannot be read as a picture ({error})") from None
-    packet = packet.encode() if isinstance(packet, str) else packet.removeprefix(_JPEG_HEADER)
     if not packet:
         return {}
     try:

@@ -334,7 +334,8 @@ def test_several_source_photos_are_one_person(tmp_path: Path):
         (tmp_path / "person" / name).write_bytes(PEOPLE[0].read_bytes())
     assert swap(tmp_path / "person", PEOPLE[1], tmp_path / "twice.png") == 0
     assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "once.png") == 0
-    assert not changed(tmp_path / "once.png", tmp_path / "twice.png").any()
+    once, twice = (images.read(tmp_path / name) for name in ("once.png", "twice.png"))
+    assert float((once - twice).abs().max()) < 1.5 / 255  # two rows may round to another step than one
 
 
 @needs_people

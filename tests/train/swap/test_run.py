@@ -57,7 +57,7 @@ from cscs_core.train.swap.loop import begin, draw, train  # noqa: E402
 from cscs_core.train.swap.losses import Weights  # noqa: E402
 from cscs_core.train.swap.presets import PRESETS, Part, Preset  # noqa: E402
 from cscs_core.train.swap.run_folder import open_folder  # noqa: E402
-from cscs_core.train.swap.state import Progress, save_state  # noqa: E402
+from cscs_core.train.swap.state import Progress, load_state, save_state  # noqa: E402
 from cscs_core.train.swap.step import Training, iterate  # noqa: E402
 from cscs_core.train.swap.student import Recogniser, Student, load_recogniser, load_student, new_student  # noqa: E402
 
@@ -579,6 +579,13 @@ def test_a_state_of_another_run_is_one_line(tmp_path):
         with pytest.raises(BadInput, match=line) as caught:
             learn(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_state_saved_under_the_former_name_of_its_preset_is_taken(tmp_path):
+    training = start(replace(TINY, name="small-128"))
+    save_state(tmp_path / "state.safetensors", training, Progress("lite-128", 3, step=5))
+    found = load_state(tmp_path / "state.safetensors", training)
+    assert (found.preset, found.step) == ("small-128", 5)
 
 
 def test_a_run_does_not_go_on_with_another_encoder(tmp_path):
