@@ -339,5 +339,5 @@ def test_a_converted_file_of_a_newer_version_is_refused(tmp_path, nets, export):
 
 
 def test_a_graph_that_reads_what_nothing_makes_is_refused():
-    with pytest.raises(ValueError, match="nothing makes the value 'b'"):
+    with pytest.raises(ValueError, match="no node outputs the value 'b'"):
         GraphConfig((), (), (Node("Relu", ("b",), ("a",)),), {}, {})

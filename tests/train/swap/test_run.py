@@ -639,7 +639,7 @@ def test_the_command_trains_from_folders(command, tmp_path, capsys):
     }
     said = capsys.readouterr().out
     assert "step 3, 100.0 %: ordinary_critic" in said
-    assert "run: done at step 3; the weights are the averaged ones of step 3" in said
+    assert "run: done at step 3; the weights are the average at step 3" in said
     assert command("--steps", "3") == 0  # nothing left to do
     assert "done at step 3" in capsys.readouterr().out
     swapper = load_swapper("run", Store(tmp_path / "home"))
@@ -673,7 +673,7 @@ def test_tensorboard_is_a_choice(command, tmp_path):
         ("--steps 0", r"^--steps 0: must be more than 0$"),
         ("--minutes nan", r"^--minutes nan: must be more than 0$"),
         ("--seed -1", r"^--seed -1: must be 0 or more$"),
-        ("--steps 1 --minutes 1", r"^--steps and --minutes: give one of them$"),
+        ("--steps 1 --minutes 1", r"^--steps and --minutes: give only one of them$"),
         ("--weights nowhere", r"^nowhere/cscs_generator.safetensors: no such file$"),
     ],
 )
@@ -701,7 +701,7 @@ def test_packages_that_are_missing_are_one_line(command, monkeypatch):
 
 def test_the_encoder_of_the_release_is_looked_for_in_the_store(command, tmp_path, monkeypatch):
     monkeypatch.setenv("CSCS_HOME", str(tmp_path / "home"))
-    with pytest.raises(BadInput, match=r"home/cscs_encoder.safetensors: no such file; `cscs fetch cscs` gets it"):
+    with pytest.raises(BadInput, match=r"home/cscs_encoder.safetensors: no such file; run `cscs fetch cscs`"):
         cmd_train.run(parser().parse_args(["train", "cscs-256", "--data", "data", "--device", "cpu"]))
 
 
