@@ -21,6 +21,7 @@ class Selection:
     """The faces selected in one or several images, and why the others were not."""
 
     faces: FaceSet  # the selected ones, by frame, in the order of the requested numbers
+    rows: Tensor  # (len(faces),) int64, the row of each among the given faces
     candidates: FaceSet  # those that passed every filter, by frame; numbered from 0 in this order
     skipped: list[str]  # a sentence for each face left out and each number that does not exist, by frame
 
@@ -81,15 +82,17 @@ def choose(
         alike = cosine >= threshold  # false for NaN
         rules.append((~alike, lambda row: f"similarity {cosine[row]:.2f} to the reference is below {threshold:.2f}"))
     why = _first_reasons(rules, len(faces))
-    candidates = faces[[row for row in range(len(faces)) if row not in why]]
+    passed = [row for row in range(len(faces)) if row not in why]
+    candidates, rows = faces[passed], rows[passed]
     said = [
         (int(faces.frame[row]), f"face at {describe_place(faces.box[row].tolist())}: {reason}")
         for row, reason in why.items()
     ]
     if indices is None:
-        return Selection(candidates, candidates, _by_frame(faces, said))
+        return Selection(candidates, rows, candidates, _by_frame(faces, said))
     said += _not_requested(candidates, indices) + _missing(faces, candidates, indices)
-    return Selection(pick(candidates, list(indices)), candidates, _by_frame(faces, said))
+    picked = _pick_rows(candidates, list(indices))
+    return Selection(candidates[picked], rows[picked], candidates, _by_frame(faces, said))
 
 
 def order(faces: FaceSet, by: str) -> FaceSet:

@@ -1,4 +1,4 @@
-"""The form of a network that runs fastest; it computes the same to float precision."""
+"""Networks prepared for inference: faster, with the same results to float precision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from .iresnet import IResNet
 
 
 def for_inference(model: nn.Module) -> nn.Module:
-    """The model in its form for inference, which no longer has the names of its weights file. Batch norms are folded
-    into the convolutions before them; AEI-Net becomes a FusedAEINet. The model given is used up."""
+    """The model with batch norms folded into the convolutions before them; AEINet becomes a FusedAEINet.
+
+    Modifies the given model. The result does not have the parameter names of the weights file.
+    """
     if isinstance(model, AEINet):
         return FusedAEINet(model)
     if isinstance(model, IResNet):

@@ -68,9 +68,17 @@ class Preset:
         return warm * (0.5 + 0.5 * math.cos(math.pi * done)) if self.cosine else warm
 
 
+_FORMER_NAMES = {"lite-128": "small-128"}
+
+
+def current_name(name: str) -> str:
+    """The current name of a preset, given its current or former name."""
+    return _FORMER_NAMES.get(name, name)
+
+
 def find_preset(name: str) -> Preset:
     """The preset with this name or former name. Raises BadInput if there is none."""
-    name = _FORMER_NAMES.get(name, name)
+    name = current_name(name)
     if name not in PRESETS:
         raise BadInput(f"{name}: no such preset; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -135,5 +143,4 @@ _PRESETS = (
     ),
 )
 
-_FORMER_NAMES = {"lite-128": "small-128"}
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
