@@ -18,7 +18,7 @@ from ...io.files import BadInput
 from ...models import IResNet, for_inference
 from ...models.graph import GraphNet, Port
 from ..weights import load_model
-from .reader import last_initialiser
+from .reader import last_initializer
 
 _log = logging.getLogger(__name__)
 _CUDA = "CUDAExecutionProvider"
@@ -87,7 +87,7 @@ class OnnxRunner:
     networks: tuple[nn.Module, ...] = ()
 
     def last_weight(self) -> Tensor:
-        return last_initialiser(self.path)
+        return last_initializer(self.path)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         device = inputs[0].device
