@@ -229,7 +229,7 @@ def test_the_last_weight_is_kept_though_no_step_reads_it(tmp_path, nets, export)
     assert torch.equal(graph.weights[-1], W[0, 0])
     assert torch.equal(last_initializer(path), W[0, 0])
     save_model(tmp_path / "a.safetensors", graph, torch.float32)
-    loaded = load_model(tmp_path / "a.safetensors", arch="graph")
+    loaded = load_model(tmp_path / "a.safetensors", GraphNet)
     assert isinstance(loaded, GraphNet) and torch.equal(loaded.weights[-1], W[0, 0])
 
 
@@ -353,7 +353,7 @@ def test_a_converted_file_of_a_newer_version_is_refused(tmp_path, nets, export):
     object.__setattr__(graph.config.nodes[0], "op", "Einsum")
     save_model(tmp_path / "a.safetensors", graph)
     with pytest.raises(BadInput, match=r"a\.safetensors: .*operator Einsum"):
-        load_model(tmp_path / "a.safetensors", arch="graph")
+        load_model(tmp_path / "a.safetensors", GraphNet)
 
 
 def test_a_graph_that_reads_what_nothing_makes_is_refused():

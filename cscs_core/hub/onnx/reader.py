@@ -212,7 +212,7 @@ def _attributes(path: Path, proto: NodeProto) -> Iterator[tuple[str, Any]]:
             yield name, 0 if isinstance(tensor, str) else tensor.item()
             yield "dtype", tensor if isinstance(tensor, str) else str(tensor.dtype).removeprefix("torch.")
         elif proto.op_type == "Cast" and name == "to":
-            yield name, _word(value)
+            yield name, _word(entry.i)
         else:
             yield name, list(value) if isinstance(value, (list, tuple)) else value
 

@@ -111,7 +111,7 @@ def load_runner(path: Path, device: torch.device | str = "cpu", sessions: torch.
     """
     kind = path.suffix.lower()
     if kind == ".safetensors":
-        return _converted(path, load_model(path, device))
+        return _converted(path, device)
     if kind != ".onnx":
         raise BadInput(f"{path}: is neither .safetensors nor .onnx")
     if not path.is_file():
@@ -159,14 +159,12 @@ def warn_of_cpu(path: Path, session: Any, device: torch.device) -> None:
         _log.warning("%s runs on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu has)", path)
 
 
-def _converted(path: Path, network: nn.Module) -> TorchRunner:
+def _converted(path: Path, device: torch.device | str) -> TorchRunner:
+    network = load_model(path, (GraphNet, IResNet), device)
     if isinstance(network, GraphNet):
         return TorchRunner(path, network, network.config.inputs, network.config.outputs)
-    if type(network) is IResNet:
-        width = network.config.embedding
-        shapes = Port("faces", (None, 3, 112, 112)), Port("embeddings", (None, width))
-        return TorchRunner(path, for_inference(network), shapes[:1], shapes[1:])
-    raise BadInput(f"{path}: is a {type(network).__name__}; needed here is a graph or an IResNet")
+    faces, embeddings = Port("faces", (None, 3, 112, 112)), Port("embeddings", (None, network.config.embedding))
+    return TorchRunner(path, for_inference(network), (faces,), (embeddings,))
 
 
 def _open(path: Path, device: torch.device) -> OnnxRunner:
