@@ -6,7 +6,6 @@ import pickle
 import re
 import struct
 import tarfile
-import textwrap
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..io.files import BadInput
+from ..io.files import BadInput, one_line
 
 CSCS = ("G", "adapter")  # the parts of a checkpoint of CSCS that make a swap
 
@@ -63,7 +62,7 @@ def read(path: Path) -> dict[str, dict[str, Tensor]]:
 
 def _state(path: Path, data: Mapping[Any, Any]) -> dict[str, Tensor]:
     if not data or not any(isinstance(value, Tensor) for value in data.values()):
-        keys = textwrap.shorten(", ".join(map(repr, data)), 100, placeholder=" ...")
+        keys = one_line(", ".join(map(repr, data)), 100)
         raise BadInput(f"{path}: holds no weights by name ({keys or 'it is empty'})")
     for name, value in data.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -86,7 +85,8 @@ def _unpickled(path: Path) -> Any:
         raise BadInput(
             f"{path}: refused: asks for {found[1]}, which is no tensor and could run code; nothing of it was run"
         )
-    raise BadInput(f"{path}: is damaged, truncated or no pickle of tensors ({_line(said)}); fetch it again")
+    reason = one_line(said, 100) or "it ends early"
+    raise BadInput(f"{path}: is damaged, truncated or no pickle of tensors ({reason}); fetch it again")
 
 
 def _checked(path: Path) -> bool:
@@ -102,7 +102,3 @@ def _checked(path: Path) -> bool:
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):  # torch writes none
         raise BadInput(f"{path}: is a compressed archive, not weights; unpack it and convert what was inside")
     return True
-
-
-def _line(text: str) -> str:
-    return textwrap.shorten(text, 100, placeholder=" ...") or "it ends early"

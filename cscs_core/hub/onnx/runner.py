@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...io.files import BadInput
+from ...io.files import BadInput, one_line
 from ...models import IResNet, for_inference
 from ...models.graph import GraphNet, Port
 from ..weights import load_model
@@ -202,5 +201,5 @@ def _in_rows(run: Callable[..., list[Tensor]], ports: Sequence[Port], inputs: Se
 
 
 def _line(error: Exception, path: Path) -> str:
-    """What went wrong in a line; a long path in it would leave no room for the rest."""
-    return textwrap.shorten(str(error).replace(str(path), path.name), 200, placeholder=" ...")
+    """What went wrong, on one line. The path is shortened to its name, to leave room for the rest."""
+    return one_line(str(error).replace(str(path), path.name))
