@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ..io.files import BadInput, one_line, placed
 from ..models import ARCHITECTURES
+
+Model = TypeVar("Model", bound=nn.Module)
 
 LITE = Path(__file__).parents[1] / "lite"
 
@@ -76,25 +78,38 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def load_model(path: Path, device: torch.device | str = "cpu", arch: str | None = None) -> nn.Module:
-    """The model that a file describes, in evaluation mode, float32; `arch` names the only one that will do.
+def load_model(path: Path, kinds: type[Model] | tuple[type[Model], ...], device: torch.device | str = "cpu") -> Model:
+    """The model that a file describes, in evaluation mode, float32. It is of one of the kinds exactly, not of a
+    subclass.
 
-    Raises BadInput, naming the file, when `read` does, when the file names no architecture we know or another than
-    `arch`, or when its configuration or its tensors do not fit that architecture.
+    Raises BadInput, naming the file, when `read` does, when the file names no known architecture or another one, or
+    when its configuration or its tensors do not fit the architecture.
     """
+    builds = kinds if isinstance(kinds, tuple) else (kinds,)
+    wanted = {arch: kind for arch, (_, build) in ARCHITECTURES.items() for kind in builds if kind is build}
+    return _load(path, wanted, f"needed here is {' or '.join(wanted)}", device)
+
+
+def load_any(path: Path, device: torch.device | str = "cpu") -> nn.Module:
+    """The model that a file describes, of any known architecture. Raises BadInput as `load_model` does."""
+    known: dict[str, type[nn.Module]] = {arch: build for arch, (_, build) in ARCHITECTURES.items()}
+    return _load(path, known, f"known are {', '.join(known)}", device)
+
+
+def _load(path: Path, builds: Mapping[str, type[Model]], hint: str, device: torch.device | str) -> Model:
+    """The model of a file, of one of these architectures; the hint says which they are."""
     state, metadata = read(path)
     found = metadata.get("arch")
-    wanted = f"known are {', '.join(ARCHITECTURES)}" if arch is None else f"needed here is {arch}"
     if found is None:
-        raise BadInput(f"{path}: says no architecture; {wanted}; {_convert('it first', path)}")
+        raise BadInput(f"{path}: says no architecture; {hint}; {_convert('it first', path)}")
     if found not in ARCHITECTURES:
-        raise BadInput(f"{path}: says arch={found!r}; {wanted}")
-    if arch not in (None, found):
-        raise BadInput(f"{path}: is of the architecture {found}; {wanted}")
-    config, build = ARCHITECTURES[found]
+        raise BadInput(f"{path}: says arch={found!r}; {hint}")
+    if found not in builds:
+        raise BadInput(f"{path}: is of the architecture {found}; {hint}")
+    config = ARCHITECTURES[found][0]
     try:
         with torch.device("meta"):
-            model = build(config(**json.loads(metadata.get("config", ""))))
+            model = builds[found](config(**json.loads(metadata.get("config", ""))))
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
         raise BadInput(f"{path}: holds no configuration of {found} ({one_line(error)})") from None
     _check_fit(path, found, model.state_dict(), state)

@@ -153,7 +153,10 @@ def test_other_files_are_named(tmp_path, files):
     with pytest.raises(BadInput, match=r"a\.onnx: no such file"):
         load_runner(tmp_path / "a.onnx")
     save_model(tmp_path / "bundled.safetensors", IdentityEncoder())
-    with pytest.raises(BadInput, match=r"bundled\.safetensors: is a IdentityEncoder; needed here is a graph"):
+    with pytest.raises(
+        BadInput,
+        match=r"bundled\.safetensors: is of the architecture identity_encoder; needed here is iresnet or graph",
+    ):
         load_runner(tmp_path / "bundled.safetensors")
     bytes_in = onnx.load(str(files["one.onnx"]))
     bytes_in.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE

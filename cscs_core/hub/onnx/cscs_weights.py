@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...models.adapter import IdAdapterConfig
 from ...models.aei import AEIConfig
+from ...models.graph import Node
 from ...models.iresnet import DEPTHS, IResNetConfig
-from .dataflow import Graph, Node, uniform
+from .dataflow import Graph, uniform
 from .layers import EPS, Layer, State, Unlike, layer, normed
 
 Config = AEIConfig | IResNetConfig | IdAdapterConfig

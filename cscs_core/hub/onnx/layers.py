@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .dataflow import Graph, Node, uniform
+from ...models.graph import Node
+from .dataflow import Graph, uniform
 
 EPS = 1e-5  # of every normalisation in our networks
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .dataflow import Graph, Shape
+from ...models.graph import Port
+from .reader import OnnxGraph
 
 # Without the batch; several inputs or outputs in the order of the alphabet.
 _NAMES = {
@@ -31,18 +32,19 @@ _DETECTORS = {(9, "1 10 4"): "SCRFD", (6, "1 4"): "SCRFD", (3, "10 2 4"): "Retin
 _EMAP = (512, 512)  # the last initialiser of inswapper and its relatives projects the embedding
 
 
-def described(graph: Graph) -> str:
-    """A network's name, or "an unknown network" and what goes in and out."""
-    inputs, outputs = _listed(graph.inputs.values()), _listed(graph.outputs.values())
-    ends = " ".join(sorted({str(shape[-1]) for shape in graph.outputs.values() if shape}))
+def described(graph: OnnxGraph) -> str:
+    """A network's name, or "an unknown network" and the shapes of its inputs and outputs."""
+    inputs, outputs = _listed(graph.inputs), _listed(graph.outputs)
+    ends = " ".join(sorted({str(port.shape[-1]) for port in graph.outputs if port.shape}))
     if len(graph.inputs) == 1 and (name := _DETECTORS.get((len(graph.outputs), ends))):
         return name
     if inputs == "3x512x512 number":
         return "CodeFormer"
-    if inputs == "3x256x256 512" and graph.stored and graph.constants[graph.stored[-1]].shape == _EMAP:
+    last = next(reversed(graph.initializers.values()), None)
+    if inputs == "3x256x256 512" and last is not None and last.shape == _EMAP:
         return "InStyleSwapper"
     return _NAMES.get(f"{inputs} -> {outputs}") or f"an unknown network ({inputs or 'nothing'} -> {outputs})"
 
 
-def _listed(shapes: Iterable[Shape]) -> str:
-    return " ".join(sorted("x".join(str(n or "?") for n in shape[1:]) or "number" for shape in shapes))
+def _listed(ports: Iterable[Port]) -> str:
+    return " ".join(sorted("x".join(str(n or "?") for n in port.shape[1:]) or "number" for port in ports))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...io.files import BadInput
+from ...io.files import BadInput, one_line
 from ...models import IResNet, for_inference
 from ...models.graph import GraphNet, Port
 from ..weights import load_model
-from .reader import last_initialiser
+from .reader import last_initializer
 
 _log = logging.getLogger(__name__)
 _CUDA = "CUDAExecutionProvider"
@@ -87,7 +86,7 @@ class OnnxRunner:
     networks: tuple[nn.Module, ...] = ()
 
     def last_weight(self) -> Tensor:
-        return last_initialiser(self.path)
+        return last_initializer(self.path)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         device = inputs[0].device
@@ -111,7 +110,7 @@ def load_runner(path: Path, device: torch.device | str = "cpu", sessions: torch.
     """
     kind = path.suffix.lower()
     if kind == ".safetensors":
-        return _converted(path, load_model(path, device))
+        return _converted(path, device)
     if kind != ".onnx":
         raise BadInput(f"{path}: is neither .safetensors nor .onnx")
     if not path.is_file():
@@ -161,14 +160,12 @@ def warn_of_cpu(path: Path, session: Any, device: torch.device) -> None:
         _log.warning("%s runs on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu has)", path)
 
 
-def _converted(path: Path, network: nn.Module) -> TorchRunner:
+def _converted(path: Path, device: torch.device | str) -> TorchRunner:
+    network = load_model(path, (GraphNet, IResNet), device)
     if isinstance(network, GraphNet):
         return TorchRunner(path, network, network.config.inputs, network.config.outputs)
-    if type(network) is IResNet:
-        width = network.config.embedding
-        shapes = Port("faces", (None, 3, 112, 112)), Port("embeddings", (None, width))
-        return TorchRunner(path, for_inference(network), shapes[:1], shapes[1:])
-    raise BadInput(f"{path}: is a {type(network).__name__}; needed here is a graph or an IResNet")
+    faces, embeddings = Port("faces", (None, 3, 112, 112)), Port("embeddings", (None, network.config.embedding))
+    return TorchRunner(path, for_inference(network), (faces,), (embeddings,))
 
 
 def _open(path: Path, device: torch.device) -> OnnxRunner:
@@ -206,5 +203,5 @@ def _in_rows(run: Callable[..., list[Tensor]], ports: Sequence[Port], inputs: Se
 
 
 def _line(error: Exception, path: Path) -> str:
-    """What went wrong in a line; a long path in it would leave no room for the rest."""
-    return textwrap.shorten(str(error).replace(str(path), path.name), 200, placeholder=" ...")
+    """What went wrong, on one line. The path is shortened to its name, to leave room for the rest."""
+    return one_line(str(error).replace(str(path), path.name))
