@@ -1,4 +1,4 @@
-"""The weights of pickles and ONNX files made into safetensors that say what they are."""
+"""Converts weights in pickles and ONNX files to safetensors that name their architecture."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _FILES = {AEIConfig: "cscs_generator", IResNetConfig: "cscs_encoder", IdAdapterC
 
 @dataclass(frozen=True)
 class Network:
-    """Weights out of a file; those of a network that we cannot build have no configuration."""
+    """The weights from a file; those of an unknown network have no configuration."""
 
     tensors: State
-    config: Any = None  # one of models.ARCHITECTURES, which its type names
-    notes: Mapping[str, str] = field(default_factory=dict)  # what the file said of itself
-    what: str = ""  # what is to be said besides
+    config: Any = None  # of one of models.ARCHITECTURES, told by its type
+    notes: Mapping[str, str] = field(default_factory=dict)  # the file's metadata
+    what: str = ""  # a description for the user
 
 
 def convert(
@@ -50,9 +50,9 @@ def convert(
     licence: str | None = None,
     keep: Collection[Path] = (),
 ) -> dict[Path, str]:
-    """The networks of a file as safetensors in a folder: what was written, and what each is.
+    """Writes the networks of a file as safetensors to a folder; returns a description of each file written.
 
-    `adapter` is the kind of an ID adapter that does not show its own, concat or replace; files in `keep` are not
+    `adapter` is the kind of an ID adapter whose weights do not tell it: concat or replace. Files in `keep` are not
     overwritten. Raises BadInput as `read_networks` does, and if something cannot be written.
     """
     try:
@@ -67,17 +67,19 @@ def convert(
     for network in read_networks(path, adapter):
         target = folder / f"{_name(path, network.config, spec)}.safetensors"
         if os.path.realpath(target) in {os.path.realpath(file) for file in (path, *keep, *made)}:
-            raise BadInput(f"{path}: would overwrite {target}, which was given or just made; choose another folder")
+            raise BadInput(f"{path}: would overwrite {target}, an input or a file just written; choose another folder")
         check_writable(target)
         if target.is_file() and not _made_from(target, digest):
-            raise BadInput(f"{path}: {target} is there already, of another file; remove it or choose another folder")
+            raise BadInput(
+                f"{path}: {target} exists already, converted from another file; remove it or choose another folder"
+            )
         _write(path, target, network, dtype, {**network.notes, **notes})
         made[target] = ", ".join(filter(None, (_described(network.config), network.what)))
     return made
 
 
 def read_networks(path: Path, adapter: str | None = None) -> list[Network]:
-    """The networks in a pickle, an ONNX file or a safetensors file, recognised by what is in it; see `convert`.
+    """The networks in a pickle, an ONNX file or a safetensors file, recognised by their weights; see `convert`.
 
     Raises BadInput, in one line, for files that are damaged, hold no weights or more than weights, or are the ONNX file
     of a network that is none of ours and does not run as a graph either.
@@ -88,7 +90,7 @@ def read_networks(path: Path, adapter: str | None = None) -> list[Network]:
     if name.endswith(".safetensors"):
         return [_from_safetensors(path, adapter)]
     if not name.endswith(_PICKLES):
-        raise BadInput(f"{path}: is none of {', '.join(_SUFFIXES)}")
+        raise BadInput(f"{path}: is not one of {', '.join(_SUFFIXES)}")
     states = pickles.read(path)
     if not states.keys() & set(pickles.CSCS):
         return [Network(state, _config(state, adapter)) for state in states.values()]
@@ -137,7 +139,8 @@ def _from_safetensors(path: Path, adapter: str | None) -> Network:
 
 
 def _config(state: State, adapter: str | None) -> Config | None:
-    """What weights are of, by their names; an IResNet is an adapter if it looks like one or if `adapter` says so."""
+    """The configuration that weights belong to, by their names. An IResNet is an adapter if its weights or `adapter`
+    say so."""
     first = state.get("generator.AADBlk1.AAD1.fc1.weight")
     if first is not None and first.ndim == 2:
         return AEIConfig(first.shape[1])
@@ -164,7 +167,7 @@ def _write(path: Path, target: Path, network: Network, dtype: torch.dtype, notes
 
 
 def _typed(path: Path, tensors: State, dtype: torch.dtype) -> State:
-    """Floating-point numbers in the one type; each tensor with memory of its own."""
+    """Floating-point tensors in one dtype, each with memory of its own."""
     typed: State = {}
     seen: set[int] = set()
     for name, value in tensors.items():
@@ -199,16 +202,16 @@ def _architecture(config: Any) -> tuple[str, type[nn.Module]]:
 
 
 def _name(path: Path, config: Any, spec: ModelSpec | None) -> str:
-    """What those who look for the file call it: networks of CSCS as such, others that are published as published."""
+    """The file name that loaders look for: fixed for networks of CSCS, as published for other known files."""
     if spec and spec.name not in _FILES.values():
         return Path(spec.file).stem
-    if spec is None and isinstance(config, IResNetConfig):  # anybody's: only a file that we know is the one of CSCS
+    if spec is None and isinstance(config, IResNetConfig):  # only a known file is the encoder of CSCS
         return _stem(path)
     return _FILES.get(type(config)) or _stem(path)
 
 
 def _made_from(target: Path, digest: str) -> bool:
-    """Whether a file was made by converting the file with this sha256; a damaged one may be made again."""
+    """Whether a file was converted from the file with this sha256. A damaged one counts, so it is written again."""
     try:
         with safe_open(target, "pt") as file:
             return (file.metadata() or {}).get("converted_from_sha256") == digest
@@ -224,6 +227,6 @@ def _described(config: Any) -> str:
 
 
 def _stem(path: Path) -> str:
-    """The name without its suffix, also one such as .pth.tar."""
+    """The name without its suffix, including .pth.tar."""
     suffix = next(suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix))
     return path.name[: -len(suffix)]

@@ -1,7 +1,7 @@
-"""A network that somebody exported, run from its list of operators wherever torch runs.
+"""An exported network, run in torch from its list of operators.
 
-The operators are those of ONNX in their newest form, as far as networks for faces use them. Whole numbers, which are
-sizes and indices, stay on the CPU, so that no step waits for a GPU.
+The operators are those of ONNX in their newest form, as far as face networks use them. Integers, which are sizes and
+indices, stay on the CPU, so no node has to wait for the GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .operators import DTYPES, OPERATORS, VALUES
 
 @dataclass(frozen=True)
 class Port:
-    """A value that enters or leaves a graph."""
+    """An input or output of a graph."""
 
     name: str
-    shape: tuple[int | None, ...]  # None where any size will do
+    shape: tuple[int | None, ...]  # None for any size
 
     def __post_init__(self):
         object.__setattr__(self, "shape", tuple(self.shape))
@@ -30,12 +30,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Node:
-    """One step: an operator, the values that it reads ("" where one is left out) and those that it makes."""
+    """An operator, the names of its inputs ("" for an optional one that is left out) and of its outputs."""
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: dict[str, Any] = field(default_factory=dict)  # numbers, words and lists of them
+    attributes: dict[str, Any] = field(default_factory=dict)  # numbers, strings and lists of them
 
     def __post_init__(self):
         object.__setattr__(self, "inputs", tuple(self.inputs))
@@ -44,7 +44,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Constant:
-    """A small value that stands in the configuration, so that no rounding of the weights reaches it."""
+    """A small value kept in the configuration, so that storing the weights as float16 does not round it."""
 
     dtype: str
     shape: list[int]
@@ -56,16 +56,16 @@ class Constant:
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """A whole graph but for its weights."""
+    """A graph without its weights."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    nodes: tuple[Node, ...]  # in an order in which they can run
-    weights: dict[str, list[int]]  # shapes of weights.0, weights.1 ... of the weights file, in the order of the export
+    nodes: tuple[Node, ...]  # in an order that can run
+    weights: dict[str, list[int]]  # shapes of weights.0, weights.1 ... in the weights file
     constants: dict[str, Constant]
 
     def __post_init__(self):
-        """Takes what JSON makes of it too. Raises ValueError for what this module cannot run."""
+        """Also accepts the fields as parsed from JSON. Raises ValueError for a graph that cannot run here."""
         for name, kind in {"inputs": Port, "outputs": Port, "nodes": Node}.items():
             rows = (row if isinstance(row, kind) else kind(**row) for row in getattr(self, name))
             object.__setattr__(self, name, tuple(rows))
@@ -91,7 +91,7 @@ class GraphNet(nn.Module):
         self.constants = {name: constant.tensor() for name, constant in config.constants.items()}
         last = {name: index for index, node in enumerate(config.nodes) for name in node.inputs + node.outputs}
         kept = {"", *config.constants, *config.weights, *(port.name for port in config.inputs + config.outputs)}
-        self.done: list[list[str]] = [[] for _ in config.nodes]  # values that nobody needs after a step
+        self.done: list[list[str]] = [[] for _ in config.nodes]  # values to drop after each node
         for name, index in last.items():
             if name not in kept:
                 self.done[index].append(name)
@@ -109,18 +109,18 @@ class GraphNet(nn.Module):
 
 
 def check(node: Node) -> None:
-    """Raises ValueError, naming the operator, for a node that this module cannot run."""
+    """Raises ValueError, naming the operator, for a node that cannot run here."""
     if node.op not in OPERATORS:
-        raise ValueError(f"operator {node.op} is not among those that run in torch")
+        raise ValueError(f"operator {node.op} is not supported in torch")
     try:
         inspect.signature(OPERATORS[node.op]).bind(*node.inputs, **node.attributes)
     except TypeError as error:
-        raise ValueError(f"operator {node.op} is used in a way that does not run in torch ({error})") from None
+        raise ValueError(f"operator {node.op} is used in a way that is not supported in torch ({error})") from None
     if len(node.outputs) > 1 and node.op != "Split":
-        raise ValueError(f"operator {node.op} with {len(node.outputs)} outputs does not run in torch")
+        raise ValueError(f"operator {node.op} with {len(node.outputs)} outputs is not supported in torch")
     for name, value in node.attributes.items():
         if value not in VALUES.get((node.op, name), (value,)):
-            raise ValueError(f"operator {node.op} with {name}={value!r} does not run in torch")
+            raise ValueError(f"operator {node.op} with {name}={value!r} is not supported in torch")
 
 
 def _check_names(names: Sequence[str], known: set[str]) -> None:

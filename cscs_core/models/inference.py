@@ -1,4 +1,4 @@
-"""The form of a network that runs fastest; it computes the same to float precision."""
+"""The fastest form of a network; it computes the same up to rounding."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def for_inference(model: AEINet) -> FusedAEINet: ...
 @overload
 def for_inference(model: Model) -> Model: ...
 def for_inference(model: nn.Module) -> nn.Module:
-    """The model in its form for inference, which no longer has the names of its weights file. Batch norms are folded
-    into the convolutions before them; AEI-Net becomes a FusedAEINet. The model given is used up."""
+    """The model for inference; its weights no longer have the names of the weights file. Batch norms are folded into
+    the convolutions before them, and AEI-Net becomes a FusedAEINet. The model given must not be used afterwards."""
     if isinstance(model, AEINet):
         return FusedAEINet(model)
     if isinstance(model, IResNet):

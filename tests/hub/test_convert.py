@@ -141,7 +141,7 @@ def test_a_file_made_of_another_is_not_overwritten_and_one_made_of_the_same_is(t
     )
     (made,) = convert.convert(first, tmp_path / "out")
     assert list(convert.convert(first, tmp_path / "out")) == [made]
-    with pytest.raises(BadInput, match=r"backbone.safetensors is there already, of another file; remove it"):
+    with pytest.raises(BadInput, match=r"backbone.safetensors exists already, converted from another file; remove it"):
         convert.convert(second, tmp_path / "out")
     made.write_bytes(b"damaged")
     assert list(convert.convert(second, tmp_path / "out")) == [made]
@@ -383,7 +383,7 @@ def test_a_folder_is_named(tmp_path):
 def test_another_kind_of_file_is_named(tmp_path):
     path = tmp_path / "model.h5"
     path.write_bytes(b"")
-    _says(path, "is none of .pth.tar, .pth, .pt, .ckpt, .onnx, .safetensors")
+    _says(path, "is not one of .pth.tar, .pth, .pt, .ckpt, .onnx, .safetensors")
 
 
 # Several files, and the folder

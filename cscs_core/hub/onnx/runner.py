@@ -1,4 +1,4 @@
-"""Networks of others behind one face: converted ones in torch, ONNX files in onnxruntime."""
+"""Third-party networks behind one interface: converted ones run in torch, ONNX files in onnxruntime."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Runner:
 
 
 def load_runner(path: Path, device: torch.device | str = "cpu", sessions: torch.device | str | None = None) -> Runner:
-    """The network of a converted file (.safetensors), a graph or an IResNet, or of an ONNX file, which onnxruntime runs
-    on `sessions`, the device if not given.
+    """The network of a converted file (.safetensors, a graph or an IResNet), or of an ONNX file, which onnxruntime
+    runs on `sessions`, by default the device.
 
-    Raises BadInput, naming the file, for any other, for one that is damaged, and for ONNX without onnxruntime.
+    Raises BadInput, naming the file, for other or damaged files, and for ONNX if onnxruntime is missing.
     """
     kind = path.suffix.lower()
     if kind == ".safetensors":
@@ -76,18 +76,19 @@ def last_weight(runner: Runner) -> Tensor:
 
 @dataclass(frozen=True)
 class OnnxSetup:
-    """How onnxruntime is told to run a file."""
+    """Options for onnxruntime sessions."""
 
     providers: list[Any]
     options: Any  # onnxruntime.SessionOptions
 
     @staticmethod
     def on(device: torch.device) -> OnnxSetup:
-        """On CUDA where the device is and onnxruntime can, else on the CPU. Raises ImportError without onnxruntime."""
+        """For CUDA if the device is one and onnxruntime supports it, else for the CPU. Raises ImportError without
+        onnxruntime."""
         import onnxruntime  # pyright: ignore[reportMissingImports]
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors; below it the terminal hears about weights that no step reads
+        options.log_severity_level = 3  # errors only; warnings are about weights that no node reads
         options.intra_op_num_threads = torch.get_num_threads()
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda" and _CUDA in onnxruntime.get_available_providers():
@@ -97,7 +98,7 @@ class OnnxSetup:
 
 @contextmanager
 def onnx_errors(path: Path) -> Iterator[None]:
-    """What onnxruntime says of a file that it does not open, as BadInput."""
+    """Turns onnxruntime's errors on opening a file into BadInput."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state  # pyright: ignore
 
     try:
@@ -109,7 +110,7 @@ def onnx_errors(path: Path) -> Iterator[None]:
 
 
 def warn_of_cpu(path: Path, session: Any, device: torch.device) -> None:
-    """A line in the log if the network runs on the CPU though the rest does not."""
+    """Logs a warning if the network runs on the CPU although the device is another."""
     if device.type != "cpu" and _CUDA not in session.get_providers():
         _log.warning("%s runs on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu has)", path)
 
@@ -137,7 +138,7 @@ def _open(path: Path, device: torch.device) -> Runner:
     warn_of_cpu(path, session, device)
     for entry in session.get_inputs():
         if entry.type not in _TYPES:
-            raise BadInput(f"{path}: input {entry.name!r} is {entry.type}; known are {', '.join(_TYPES)}")
+            raise BadInput(f"{path}: input {entry.name!r} is {entry.type}; supported are {', '.join(_TYPES)}")
     types = {entry.name: _TYPES[entry.type] for entry in session.get_inputs()}
 
     def run(*inputs: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Operators of ONNX that slide a window: convolution and pooling."""
+"""ONNX operators with a sliding window: convolution and pooling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _sides(
     pads: list[int] | None,
     auto_pad: str,
 ) -> list[tuple[int, int]]:
-    """What is added before and after each axis beyond the first two."""
+    """Padding before and after each axis beyond the first two."""
     count = x.dim() - 2
     if not auto_pad.startswith("SAME"):
         return list(zip(pads[:count], pads[count:], strict=True)) if pads else [(0, 0)] * count
@@ -85,7 +85,7 @@ def _windows(
     auto_pad: str,
     ceil_mode: int,
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """What pooling adds before and after each axis: the padding, and with it what rounding up asks for."""
+    """Padding of a pooling before and after each axis: as declared, and with what `ceil_mode` adds."""
     sides = _sides(x, kernel, strides, dilations, pads, auto_pad)
     wider = []
     for (before, after), size, width, stride, dilation in zip(
@@ -93,7 +93,7 @@ def _windows(
     ):
         window = (width - 1) * dilation + 1
         steps = -(-(before + size + after - window) // stride)
-        steps -= steps * stride >= before + size  # no window starts behind the picture
+        steps -= steps * stride >= before + size  # no window starts beyond the image
         wider.append((before, max(after, steps * stride + window - before - size)))
     return sides, wider if ceil_mode else sides
 

@@ -1,4 +1,4 @@
-"""Operators of ONNX on numbers, shapes and layouts: inputs by position, attributes by name, ONNX's defaults."""
+"""ONNX operators for arithmetic, shapes and layout: inputs by position, attributes by name, with ONNX's defaults."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
 
 
 def _near(*values: Tensor) -> list[Tensor]:
-    """The values on one device: those of the CPU, which come from sizes, go to the others. Numbers without a shape stay
-    where they are: torch takes them from there."""
+    """The values on one device: those on the CPU, which come from sizes, move to the others'. Scalars stay where they
+    are, as torch accepts them from the CPU."""
     device = next((value.device for value in values if value.device.type != "cpu"), torch.device("cpu"))
     return [value.to(device) if value.dim() else value for value in values]
 
@@ -25,7 +25,7 @@ def each(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def pointwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Of values that broadcast."""
+    """An operator on values that broadcast."""
 
     def run(*values: Tensor) -> Tensor:
         rank = max((value.dim() for value in values if value.device.type != "cpu"), default=-1)
@@ -38,12 +38,12 @@ def pointwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def folded(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Of one value or several."""
+    """An operator on one value or more."""
     return lambda first, *others: reduce(pointwise(function), others, first)
 
 
 def reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[..., Tensor]:
-    """Over axes, all of them where none is named."""
+    """An operator that reduces over axes, all of them if none are given."""
 
     def run(x: Tensor, axes: Tensor | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
         over = [] if axes is None else axes.tolist()
@@ -118,7 +118,7 @@ def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
 
 
 def softmax(x: Tensor, *, axis: int = -1, flat: int = 0) -> Tensor:
-    """`flat` as before opset 13: over all axes from this one on."""
+    """`flat`, as before opset 13: over all axes from `axis` on."""
     return flatten(x, axis=axis).softmax(-1).view(x.shape) if flat else x.softmax(axis)
 
 
@@ -185,7 +185,7 @@ def pad(
     pairs = [side for pair in zip(begin[::-1], end[::-1], strict=True) for side in pair]
     if mode == "constant":
         return nnf.pad(x, pairs, value=0.0 if value is None else value.item())
-    # torch reflects and repeats along the axes after the first two, all of them at once.
+    # torch's reflect and replicate modes pad the axes after the first two.
     return nnf.pad(x, pairs[:-4], {"reflect": "reflect", "edge": "replicate"}[mode])
 
 
