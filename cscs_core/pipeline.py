@@ -217,11 +217,13 @@ def swap_faces(
     results: list[SwapResult] = []
     for index in range(images.shape[0]):
         image = _finite(images[index : index + 1].to(models.device))
-        chosen = _choose(image, models, face_filter)
+        chosen, before = _choose(image, models, face_filter)
         if strength == 0 and len(chosen.faces):
             chosen = replace(chosen, faces=chosen.faces[:0], skipped=[*chosen.skipped, "strength is 0"])
         area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
-        result = _swap_one(image, chosen.faces, source, models, size, strength, area, post_process, check_cancel)
+        result = _swap_one(
+            image, chosen.faces, before, source, models, size, strength, area, post_process, check_cancel
+        )
         skipped = chosen.skipped
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
@@ -232,18 +234,24 @@ def swap_faces(
     return _join(results, images)
 
 
-def _choose(image: Tensor, models: Models, by: FaceFilter) -> Selection:
-    """The faces of one picture to be swapped, and why others are not."""
+def _choose(image: Tensor, models: Models, by: FaceFilter) -> tuple[Selection, Tensor | None]:
+    """The faces of one picture to be swapped and why others are not; with a reference also the embeddings (F, Z) of
+    those to be swapped."""
     faces = find(image, models, by.detection)
     if not len(faces):
-        return Selection(faces, faces, ["no face found"])
-    alike = None if by.reference is None else likeness(image, faces, by.reference, models)
-    return choose(faces, order=by.order, indices=by.indices, likeness=alike, threshold=by.threshold, gender=by.gender)
+        return Selection(faces, faces.frame, faces, ["no face found"]), None
+    embeddings = None if by.reference is None else encode(image, faces, models.encoder)
+    likeness = None if by.reference is None or embeddings is None else embeddings @ by.reference.mean.to(embeddings)
+    chosen = choose(
+        faces, order=by.order, indices=by.indices, likeness=likeness, threshold=by.threshold, gender=by.gender
+    )
+    return chosen, None if embeddings is None else embeddings[chosen.rows]
 
 
 def _swap_one(
     image: Tensor,
     faces: FaceSet,
+    before: Tensor | None,
     source: PreparedSource,
     models: Models,
     size: int,
@@ -252,6 +260,7 @@ def _swap_one(
     post_process: PostProcess,
     check_cancel: CancelCheck,
 ) -> SwapResult:
+    """One picture with its faces swapped; `before` are their embeddings (F, Z), if they are known already."""
     if not len(faces):
         none = faces.score.new_zeros(0)
         return SwapResult(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
@@ -268,7 +277,8 @@ def _swap_one(
     result, touched = paste(image, crops, check_cancel), paste_mask(image, crops, check_cancel)
     if restoration and restoration.restorer.template != template:
         result = _restored(result, faces, restoration, touched, check_cancel)
-    after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
+    after = encode(result, faces, models.encoder)
+    before = encode(image, faces, models.encoder) if before is None else before
     likeness = after @ source.identity.mean
     return SwapResult(result, touched, faces, [], likeness, (after * before).sum(-1))
 

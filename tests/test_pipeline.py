@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -155,6 +156,41 @@ def test_a_reference_keeps_only_its_person(models: Models, person: PreparedSourc
     done = swap_faces(image, person, models, size=256, face_filter=FaceFilter(reference=known, threshold=0.99999))
     assert touched(image, done.images) == {(0, 0)}
     assert len(done.skipped) == 1 and "to the reference is below" in done.skipped[0]
+
+
+@pytest.mark.parametrize("referred", [True, False])
+def test_a_target_face_is_embedded_once_and_its_result_once(models: Models, person: PreparedSource, referred: bool):
+    image, seen = picture((0, 0), (1, 1), (1, 2)), []
+    known = identity_from([picture((0, 0))], models) if referred else None
+
+    class Counting(LiteEncoder):
+        def __call__(self, crops: Tensor) -> Tensor:
+            seen.append(len(crops))
+            return super().__call__(crops)
+
+    counting = replace(models, encoder=Counting(cast(LiteEncoder, models.encoder).network))
+    swap_faces(image, person, counting, size=256, face_filter=FaceFilter(reference=known, threshold=-1.0))
+    assert sum(seen) == 3 + 3
+
+
+class Colours(LiteEncoder):
+    """Tells faces apart by what they look like in 8 x 8 pixels."""
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        small = torch.nn.functional.adaptive_avg_pool2d(crops, 8).flatten(1)
+        return torch.nn.functional.normalize(small - small.mean(1, keepdim=True), dim=1)
+
+
+def test_the_similarity_to_a_target_is_that_of_the_same_face_with_a_reference(models: Models):
+    models = replace(models, encoder=Colours(cast(LiteEncoder, models.encoder).network))
+    person = prepare_source(identity_from([picture((0, 0), seed=1)], models), WarpSwapper(), models)
+    image = picture((0, 0), (1, 1), (1, 2))
+    known = identity_from([picture((0, 0))], models)
+    chosen = FaceFilter("right-left", [2, 0])
+    plain = swap_faces(image, person, models, size=256, face_filter=chosen)
+    referred = swap_faces(image, person, models, size=256, face_filter=replace(chosen, reference=known, threshold=-1.0))
+    assert plain.similarity_to_target.diff().abs() > 1e-2
+    torch.testing.assert_close(referred.similarity_to_target, plain.similarity_to_target, atol=1e-6, rtol=0)
 
 
 def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: PreparedSource):

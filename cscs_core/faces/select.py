@@ -21,6 +21,7 @@ class Selection:
     """What is left of the faces of one or several pictures, and why the rest is not."""
 
     faces: FaceSet  # those chosen, by frame, in the order of the numbers asked for
+    rows: Tensor  # (len(faces),) int64, which of the faces given each of them was
     candidates: FaceSet  # those that passed every filter, by frame, in the order that their numbers count from 0
     skipped: list[str]  # a sentence for each face left out and each number that is not there, by frame
 
@@ -81,15 +82,17 @@ def choose(
         alike = cosine >= threshold  # not a number is not alike
         rules.append((~alike, lambda row: f"similarity {cosine[row]:.2f} to the reference is below {threshold:.2f}"))
     why = _first(rules, len(faces))
-    candidates = faces[[row for row in range(len(faces)) if row not in why]]
+    passed = [row for row in range(len(faces)) if row not in why]
+    candidates, rows = faces[passed], rows[passed]
     said = [
         (int(faces.frame[row]), f"face at {describe_place(faces.box[row].tolist())}: {reason}")
         for row, reason in why.items()
     ]
     if indices is None:
-        return Selection(candidates, candidates, _in_frames(faces, said))
+        return Selection(candidates, rows, candidates, _in_frames(faces, said))
     said += _unasked(candidates, indices) + _missing(faces, candidates, indices)
-    return Selection(pick(candidates, list(indices)), candidates, _in_frames(faces, said))
+    picked = _picked(candidates, list(indices))
+    return Selection(candidates[picked], rows[picked], candidates, _in_frames(faces, said))
 
 
 def order(faces: FaceSet, by: str) -> FaceSet:

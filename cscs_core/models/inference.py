@@ -1,4 +1,4 @@
-"""The fastest form of a network; it computes the same up to rounding."""
+"""Networks prepared for inference: faster, with the same results to float precision."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ def for_inference(model: AEINet) -> FusedAEINet: ...
 @overload
 def for_inference(model: Model) -> Model: ...
 def for_inference(model: nn.Module) -> nn.Module:
-    """The model for inference; its weights no longer have the names of the weights file. Batch norms are folded into
-    the convolutions before them, and AEI-Net becomes a FusedAEINet. The model given must not be used afterwards."""
+    """The model with batch norms folded into the convolutions before them; AEINet becomes a FusedAEINet.
+
+    Modifies the given model. The result does not have the parameter names of the weights file.
+    """
     if isinstance(model, AEINet):
         return FusedAEINet(model)
     if isinstance(model, IResNet):

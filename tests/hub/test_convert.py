@@ -141,7 +141,7 @@ def test_a_file_made_of_another_is_not_overwritten_and_one_made_of_the_same_is(t
     )
     (made,) = convert.convert(first, tmp_path / "out")
     assert list(convert.convert(first, tmp_path / "out")) == [made]
-    with pytest.raises(BadInput, match=r"backbone.safetensors exists already, converted from another file; remove it"):
+    with pytest.raises(BadInput, match=r"backbone.safetensors exists and was made from another file; delete it"):
         convert.convert(second, tmp_path / "out")
     made.write_bytes(b"damaged")
     assert list(convert.convert(second, tmp_path / "out")) == [made]
@@ -162,7 +162,7 @@ def test_weights_that_do_not_fit_their_network_are_named(tmp_path):
 
 
 def test_a_checkpoint_with_another_generator_is_named(tmp_path):
-    _says(_saved(tmp_path / "gan.pth", {"G": PLAIN, "adapter": PLAIN}), "its G is not the generator of CSCS")
+    _says(_saved(tmp_path / "gan.pth", {"G": PLAIN, "adapter": PLAIN}), "its G is not the CSCS generator")
 
 
 # Other weights
@@ -256,14 +256,12 @@ def test_tensors_that_share_memory_are_written_each(tmp_path):
 
 @pytest.mark.parametrize("number", (float("nan"), float("inf"), -float("inf")))
 def test_numbers_that_are_none_are_named(number, tmp_path):
-    _says(
-        _saved(tmp_path / "model.pth", {**PLAIN, "b": torch.tensor([1.0, number])}), "'b' holds NaN or infinite numbers"
-    )
+    _says(_saved(tmp_path / "model.pth", {**PLAIN, "b": torch.tensor([1.0, number])}), "'b' has NaN or infinite values")
 
 
 def test_numbers_that_half_floats_cannot_hold_are_named(tmp_path):
     path = _saved(tmp_path / "model.pth", {"b": torch.tensor([1e6])})
-    _says(path, "'b' holds numbers too large for --half", dtype=torch.float16)
+    _says(path, "'b' has values too large for --half", dtype=torch.float16)
 
 
 class _Command:
@@ -287,26 +285,24 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_none(form, tmp_path):
                 archive.add(tmp_path / "pickle", name)
     else:
         _saved(path, content, _use_new_zipfile_serialization=form == "zip")
-    _says(
-        path, "tar archive" if form == "tar" else "system, which is no tensor and could run code; nothing of it was run"
-    )
+    _says(path, "tar archive" if form == "tar" else "system, which is not a tensor and could run code; no code was run")
     assert not trace.exists()
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (argparse.Namespace(lr=1), "asks for argparse.Namespace"),
-        (nn.Linear(2, 2), "asks for torch.nn.modules.linear.Linear"),
-        ([1, 2], "holds a list"),
-        (torch.ones(2), "holds a Tensor"),
-        ({}, "holds no weights by name (it is empty)"),
-        ({"lr": 1, "epoch": 2}, "holds no weights by name ('lr', 'epoch')"),
-        ({**PLAIN, "lr": 1}, "'lr' is a int among weights"),
-        ({**PLAIN, 3: torch.ones(1)}, "3 is a Tensor among weights"),
+        (argparse.Namespace(lr=1), "refers to argparse.Namespace"),
+        (nn.Linear(2, 2), "refers to torch.nn.modules.linear.Linear"),
+        ([1, 2], "contains a list"),
+        (torch.ones(2), "contains a Tensor"),
+        ({}, "contains no state dict (it is empty)"),
+        ({"lr": 1, "epoch": 2}, "contains no state dict ('lr', 'epoch')"),
+        ({**PLAIN, "lr": 1}, "'lr' in its state dict is a int"),
+        ({**PLAIN, 3: torch.ones(1)}, "3 in its state dict is a Tensor"),
         ({"a": torch.ones(2, dtype=torch.complex64)}, "'a' is not a plain tensor"),
         ({"a": torch.eye(3).to_sparse()}, "'a' is not a plain tensor"),
-        ({"a": torch.zeros(1).expand(10**6, 10**6)}, "claims to hold far more numbers"),
+        ({"a": torch.zeros(1).expand(10**6, 10**6)}, "claims far more values"),
     ],
 )
 def test_checkpoints_without_plain_weights_are_named(content, words, tmp_path):
@@ -319,7 +315,7 @@ def test_truncated_pickles_are_named(share, zipped, tmp_path):
     path = _saved(tmp_path / "model.pth", {"a": torch.ones(300)}, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    _says(path, "is damaged, truncated or no pickle of tensors")
+    _says(path, "is damaged, truncated or not a pickle of tensors")
 
 
 @pytest.mark.parametrize("content", (b"hello", b"\x89PNG\r\n\x1a\n" + bytes(99), b"\x80", b"\x80\x02" + bytes(99)))
@@ -356,7 +352,7 @@ def test_programs_and_other_archives_are_named(tmp_path):
     other = tmp_path / "other.pt"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme.txt", b"")
-    _says(other, "is damaged, truncated or no pickle of tensors")
+    _says(other, "is damaged, truncated or not a pickle of tensors")
 
 
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
@@ -383,7 +379,7 @@ def test_a_folder_is_named(tmp_path):
 def test_another_kind_of_file_is_named(tmp_path):
     path = tmp_path / "model.h5"
     path.write_bytes(b"")
-    _says(path, "is not one of .pth.tar, .pth, .pt, .ckpt, .onnx, .safetensors")
+    _says(path, "has none of the suffixes .pth.tar, .pth, .pt, .ckpt, .onnx, .safetensors")
 
 
 # Several files, and the folder
@@ -481,7 +477,7 @@ def test_what_cannot_even_be_a_graph_is_named(tmp_path):
     model = onnx.load(path)
     model.graph.node[1].op_type = "Hardmax"
     onnx.save(model, path)
-    _says(path, "Hardmax", "it seems to be an unknown network (3x112x112 -> 5x110x110)")
+    _says(path, "Hardmax", "it looks like an unknown network (3x112x112 -> 5x110x110)")
 
 
 def test_a_published_graph_is_found_under_the_name_of_its_file(tmp_path, monkeypatch):

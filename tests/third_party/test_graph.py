@@ -184,6 +184,8 @@ def written(path: Path, op: str, opset: int, inputs: list[Tensor | None], consta
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}-{case[3]}")
 def test_an_operator_does_what_onnxruntime_does(tmp_path, by_onnxruntime, case):
     op, opset, inputs, attributes = case
+    if "noop_with_empty_axes" in attributes:
+        pytest.importorskip("onnxruntime", "1.24", reason="1.23, the last for Python 3.10, fails at it")
     inputs = [value if value is None else value.contiguous() for value in inputs]
     constant = 1 if op in CONSTANT or op in ("Conv", "Gather") or op.startswith("Reduce") else len(inputs)
     path = written(tmp_path / "a.onnx", op, opset, inputs, constant, **attributes)
@@ -357,5 +359,5 @@ def test_a_converted_file_of_a_newer_version_is_refused(tmp_path, nets, export):
 
 
 def test_a_graph_that_reads_what_nothing_makes_is_refused():
-    with pytest.raises(ValueError, match="nothing makes the value 'b'"):
+    with pytest.raises(ValueError, match="no node outputs the value 'b'"):
         GraphConfig((), (), (Node("Relu", ("b",), ("a",)),), {}, {})

@@ -62,6 +62,8 @@ def load_runner(path: Path, device: torch.device | str = "cpu", sessions: torch.
         raise BadInput(f"{path}: is neither .safetensors nor .onnx")
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
+    if not path.stat().st_size:  # what onnxruntime says of it differs between its versions
+        raise BadInput(f"{path}: is damaged or no ONNX file (empty); fetch it again")
     return _open(path, torch.device(sessions or device))
 
 

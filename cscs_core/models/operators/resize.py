@@ -61,12 +61,12 @@ def resize(
             place = place * 0
         else:
             place = (place + 0.5) / ratio - 0.5
-        x = _read(x, axis, place, nearest_mode if mode == "nearest" else None)
+        x = _sample_axis(x, axis, place, nearest_mode if mode == "nearest" else None)
     return x
 
 
-def _read(x: Tensor, axis: int, place: Tensor, nearest: str | None) -> Tensor:
-    """Samples at fractional positions along an axis: the nearest, or interpolated linearly."""
+def _sample_axis(x: Tensor, axis: int, place: Tensor, nearest: str | None) -> Tensor:
+    """Values at fractional positions along an axis: the nearest ones, or linear interpolation."""
     end = x.shape[axis] - 1
     if nearest:
         return x.index_select(axis, ROUND[nearest](place).clamp(0, end).long())

@@ -67,9 +67,17 @@ class Preset:
         return warm * (0.5 + 0.5 * math.cos(math.pi * done)) if self.cosine else warm
 
 
+_FORMER_NAMES = {"lite-128": "small-128"}
+
+
+def current_name(name: str) -> str:
+    """What the preset of that name, or former name, is called now."""
+    return _FORMER_NAMES.get(name, name)
+
+
 def find_preset(name: str) -> Preset:
     """The preset of that name, or of the one that it had before. Raises BadInput if there is none."""
-    name = _FORMER_NAMES.get(name, name)
+    name = current_name(name)
     if name not in PRESETS:
         raise BadInput(f"{name}: no such preset; there are {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -134,5 +142,4 @@ _PRESETS = (
     ),
 )
 
-_FORMER_NAMES = {"lite-128": "small-128"}
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}

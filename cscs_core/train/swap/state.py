@@ -6,7 +6,7 @@ Nothing random needs to be in it: every step draws from its own number and the s
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...hub import weights
 from ...io.files import BadInput
+from .presets import current_name
 from .step import Training
 
 
@@ -55,6 +56,7 @@ def load_state(path: Path, training: Training) -> Progress:
         raise BadInput(f"{path}: the state of this run {reason}; remove it to begin again") from None
     try:
         progress = Progress(**json.loads(metadata["progress"]))
+        progress = replace(progress, preset=current_name(progress.preset))
         if progress.preset != training.preset.name:
             raise ValueError(f"but of {progress.preset}")
         for name, network in _networks(training).items():

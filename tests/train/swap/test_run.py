@@ -57,7 +57,7 @@ from cscs_core.train.swap.loop import begin, draw, train  # noqa: E402
 from cscs_core.train.swap.losses import Weights  # noqa: E402
 from cscs_core.train.swap.presets import PRESETS, Part, Preset  # noqa: E402
 from cscs_core.train.swap.run_folder import open_folder  # noqa: E402
-from cscs_core.train.swap.state import Progress, save_state  # noqa: E402
+from cscs_core.train.swap.state import Progress, load_state, save_state  # noqa: E402
 from cscs_core.train.swap.step import Training, iterate  # noqa: E402
 from cscs_core.train.swap.student import Recogniser, Student, load_recogniser, load_student, new_student  # noqa: E402
 
@@ -581,6 +581,13 @@ def test_a_state_of_another_run_is_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_a_state_saved_under_the_former_name_of_its_preset_is_taken(tmp_path):
+    training = start(replace(TINY, name="small-128"))
+    save_state(tmp_path / "state.safetensors", training, Progress("lite-128", 3, step=5))
+    found = load_state(tmp_path / "state.safetensors", training)
+    assert (found.preset, found.step) == ("small-128", 5)
+
+
 def test_a_run_does_not_go_on_with_another_encoder(tmp_path):
     learn(tmp_path)
     training = start(replace(TINY, steps=20))
@@ -632,7 +639,7 @@ def test_the_command_trains_from_folders(command, tmp_path, capsys):
     }
     said = capsys.readouterr().out
     assert "step 3, 100.0 %: ordinary_critic" in said
-    assert "run: done at step 3; the weights are the averaged ones of step 3" in said
+    assert "run: done at step 3; the weights are the average at step 3" in said
     assert command("--steps", "3") == 0  # nothing left to do
     assert "done at step 3" in capsys.readouterr().out
     swapper = load_swapper("run", Store(tmp_path / "home"))
@@ -666,7 +673,7 @@ def test_tensorboard_is_a_choice(command, tmp_path):
         ("--steps 0", r"^--steps 0: must be more than 0$"),
         ("--minutes nan", r"^--minutes nan: must be more than 0$"),
         ("--seed -1", r"^--seed -1: must be 0 or more$"),
-        ("--steps 1 --minutes 1", r"^--steps and --minutes: give one of them$"),
+        ("--steps 1 --minutes 1", r"^--steps and --minutes: give only one of them$"),
         ("--weights nowhere", r"^nowhere/cscs_generator.safetensors: no such file$"),
     ],
 )
@@ -694,7 +701,7 @@ def test_packages_that_are_missing_are_one_line(command, monkeypatch):
 
 def test_the_encoder_of_the_release_is_looked_for_in_the_store(command, tmp_path, monkeypatch):
     monkeypatch.setenv("CSCS_HOME", str(tmp_path / "home"))
-    with pytest.raises(BadInput, match=r"home/cscs_encoder.safetensors: no such file; `cscs fetch cscs` gets it"):
+    with pytest.raises(BadInput, match=r"home/cscs_encoder.safetensors: no such file; run `cscs fetch cscs`"):
         cmd_train.run(parser().parse_args(["train", "cscs-256", "--data", "data", "--device", "cpu"]))
 
 
