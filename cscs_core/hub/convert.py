@@ -120,7 +120,7 @@ def _from_onnx(path: Path, adapter: str | None) -> Network:
 
 
 def _graph_network(graph: OnnxGraph, seems: str) -> Network:
-    """Any other network of an ONNX file, run node by node. Raises BadInput for unsupported operators."""
+    """Any other ONNX file as a graph; `seems` describes its network. Raises BadInput for unsupported operators."""
     try:
         config, tensors = torch_graph(graph)
     except BadInput as error:

@@ -315,15 +315,15 @@ def _write(path: Path, state: dict[str, torch.Tensor], arch: str = "identity_enc
 def test_a_file_of_no_architecture_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     weights.write(path, {"a": torch.zeros(1)}, {})
-    _says(path, "says no architecture", f"known are {', '.join(ARCHITECTURES)}", f"cscs convert {path}")
-    _says(path, "says no architecture", "needed here is face_mesh", kinds=FaceMesh)
+    _says(path, "names no architecture", f"known are {', '.join(ARCHITECTURES)}", f"cscs convert {path}")
+    _says(path, "names no architecture", "needed here is face_mesh", kinds=FaceMesh)
 
 
 def test_an_unknown_architecture_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     weights.write(path, {"a": torch.zeros(1)}, {"arch": "colour", "config": "{}"})
-    _says(path, "says arch='colour'", f"known are {', '.join(ARCHITECTURES)}")
-    _says(path, "says arch='colour'", "needed here is face_mesh", kinds=FaceMesh)
+    _says(path, "names an unknown architecture, 'colour'", f"known are {', '.join(ARCHITECTURES)}")
+    _says(path, "names an unknown architecture, 'colour'", "needed here is face_mesh", kinds=FaceMesh)
 
 
 def test_a_model_of_another_kind_is_named(file):
@@ -353,7 +353,7 @@ def test_a_configuration_that_does_not_fit_is_named(tmp_path, config):
     path = tmp_path / "model.safetensors"
     notes = {} if config is None else {"config": config}
     weights.write(path, {"a": torch.zeros(1)}, {"arch": "identity_encoder", **notes})
-    _says(path, "holds no configuration of identity_encoder")
+    _says(path, "has no valid configuration of identity_encoder")
 
 
 def test_tensors_that_do_not_fit_are_named_together(tmp_path):
@@ -363,8 +363,8 @@ def test_tensors_that_do_not_fit_are_named_together(tmp_path):
     _write(path, {**state, "extra.weight": torch.zeros(1), "head.weight": torch.zeros(5, 8)})
     _says(
         path,
-        "does not fit identity_encoder: it lacks 'head.bias'; it has no place for 'extra.weight'; "
-        "of another shape 'head.weight' 5 x 8 instead of 8 x 5",
+        "does not fit identity_encoder: it lacks 'head.bias'; it has the unknown 'extra.weight'; "
+        "of the wrong shape 'head.weight' 5 x 8 instead of 8 x 5",
     )
 
 
@@ -376,7 +376,7 @@ def test_three_names_stand_for_many(tmp_path):
     _says(
         path,
         f"it lacks '{first}', '{second}', '{third}' and {len(state) - 3} more; "
-        "it has no place for 'odd0', 'odd1', 'odd2' and 2 more",
+        "it has the unknown 'odd0', 'odd1', 'odd2' and 2 more",
     )
 
 
@@ -402,7 +402,7 @@ def test_files_may_be_read_by_those_who_may_read_others(file):
 
 
 def test_a_model_we_do_not_know_is_not_written(tmp_path):
-    with pytest.raises(ValueError, match="Linear is no architecture of a weights file"):
+    with pytest.raises(ValueError, match="Linear is not an architecture for weights files"):
         weights.save_model(tmp_path / "model.safetensors", nn.Linear(2, 2))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""What the network in an ONNX file seems to be, from the shapes that go in and out: for messages only."""
+"""Guesses what network an ONNX file holds from the shapes of its inputs and outputs; for messages only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ...models.graph import Port
 from .reader import OnnxGraph
 
-# Without the batch; several inputs or outputs in the order of the alphabet.
+# Shapes without the batch; several inputs or outputs are sorted as text.
 _NAMES = {
     "3x128x128 512 -> 3x128x128": "inswapper",
     "3x256x256 512 -> 1x256x256 3x256x256": "HyperSwap or HifiFace",
@@ -16,7 +16,7 @@ _NAMES = {
     "3x112x112 3x256x256 -> 3x256x256": "BlendSwap",
     "3x256x256 3x256x256 -> 3x256x256": "UniFace",
     "512 -> 512": "CrossFace",
-    "3x112x112 -> 512": "an encoder that is no IResNet",
+    "3x112x112 -> 512": "a face encoder that is not an IResNet",
     "3x256x256 -> 3x256x256": "GPEN",
     "3x512x512 -> 3x512x512": "GFPGAN, GPEN or RestoreFormer",
     "3x1024x1024 -> 3x1024x1024": "GPEN",
@@ -27,9 +27,9 @@ _NAMES = {
     "3x96x96 -> 3": "genderage",
     "3x640x640 -> 20x8400": "YOLO-face",
 }
-# Detectors: how many outputs, and their last lengths, of scores, boxes and points.
+# Detectors: the number of outputs, and their last dimensions: scores, boxes and landmarks.
 _DETECTORS = {(9, "1 10 4"): "SCRFD", (6, "1 4"): "SCRFD", (3, "10 2 4"): "RetinaFace", (12, "1 10 4"): "YuNet"}
-_EMAP = (512, 512)  # the last initialiser of inswapper and its relatives projects the embedding
+_EMAP = (512, 512)  # the last initializer of inswapper and its relatives is a projection of the embedding
 
 
 def described(graph: OnnxGraph) -> str:
