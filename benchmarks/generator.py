@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -130,7 +129,7 @@ def main() -> int:
             for batch in batches:
                 pictures = torch.rand(batch, 3, 256, 256, device=device) * 2 - 1
                 z = torch.nn.functional.normalize(torch.randn(1, 512, device=device)) * 1.4
-                fused = cast(FusedAEINet, for_inference(AEINet(AEIConfig()).eval().to(device)))
+                fused = for_inference(AEINet(AEIConfig()).eval().to(device))
                 fused.load_state_dict(FusedAEINet(plain).state_dict())
                 allow_tf32(False)
                 exact = fused(pictures, fused.prepare(z))

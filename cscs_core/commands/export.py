@@ -52,7 +52,7 @@ def export(name: str, path: Path) -> None:
     except ImportError:
         raise BadInput("cscs export: needs onnx, which is not installed; pip install onnx") from None
     signature = SIGNATURES[name]
-    network = for_inference(weights.load_model(weights.LITE / f"{name}.safetensors"))
+    network = for_inference(weights.load_any(weights.LITE / f"{name}.safetensors"))
     example = tuple(torch.rand(2, *shape) for shape in signature.inputs.values())
     names = [*signature.inputs, signature.output]
     with placed(path) as temporary, warnings.catch_warnings():

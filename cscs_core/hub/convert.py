@@ -18,11 +18,12 @@ from ..models.adapter import IdAdapterConfig
 from ..models.aei import AEIConfig
 from ..models.iresnet import DEPTHS, IResNetConfig
 from . import pickles, weights
-from .onnx import cscs_weights, dataflow
-from .onnx import names as onnx_names
-from .onnx import reader as onnx_graph
-from .onnx.cscs_weights import Config
+from .onnx.cscs_weights import Config, recognised
+from .onnx.dataflow import trace
 from .onnx.layers import State, Unlike
+from .onnx.names import described
+from .onnx.reader import OnnxGraph, read_onnx
+from .onnx.torch_graph import torch_graph
 from .registry import MODELS, ModelSpec
 from .store import sha256
 
@@ -107,32 +108,24 @@ def read_networks(path: Path, adapter: str | None = None) -> list[Network]:
     return found
 
 
-def other_network(path: Path, seems: str) -> Network:
-    """Any other ONNX file as a graph; `seems` describes its network. Raises BadInput for unsupported operators."""
-    try:
-        config, tensors = onnx_graph.read_graph(path)
-    except BadInput as error:
-        raise BadInput(f"{error}; it looks like {seems}") from None
-    return Network(tensors, config, what=seems)
-
-
 def _from_onnx(path: Path, adapter: str | None) -> Network:
-    found = _recognise(path)
-    if isinstance(found, str):
-        return other_network(path, found)
-    config, state = found
+    graph = read_onnx(path)
+    try:
+        config, state = recognised(trace(graph))
+    except Unlike as unlike:
+        return _graph_network(graph, f"{described(graph)} (neither a CSCS network nor an IResNet: it has {unlike})")
     if adapter and isinstance(config, IResNetConfig):
         config = IdAdapterConfig(adapter, config.depth, config.embedding)
     return Network(state, config)
 
 
-def _recognise(path: Path) -> tuple[Config, State] | str:
-    """A known network, or for any other a description and why it was not recognised."""
-    graph = dataflow.read(path)
+def _graph_network(graph: OnnxGraph, seems: str) -> Network:
+    """Any other ONNX file as a graph; `seems` describes its network. Raises BadInput for unsupported operators."""
     try:
-        return cscs_weights.recognised(graph)
-    except Unlike as unlike:
-        return f"{onnx_names.described(graph)} (neither a CSCS network nor an IResNet: it has {unlike})"
+        config, tensors = torch_graph(graph)
+    except BadInput as error:
+        raise BadInput(f"{error}; it looks like {seems}") from None
+    return Network(tensors, config, what=seems)
 
 
 def _from_safetensors(path: Path, adapter: str | None) -> Network:

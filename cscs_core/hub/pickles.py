@@ -6,7 +6,6 @@ import pickle
 import re
 import struct
 import tarfile
-import textwrap
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..io.files import BadInput
+from ..io.files import BadInput, one_line
 
 CSCS = ("G", "adapter")  # the parts of a CSCS checkpoint that a swap needs
 
@@ -64,7 +63,7 @@ def read(path: Path) -> dict[str, dict[str, Tensor]]:
 
 def _state(path: Path, data: Mapping[Any, Any]) -> dict[str, Tensor]:
     if not data or not any(isinstance(value, Tensor) for value in data.values()):
-        keys = textwrap.shorten(", ".join(map(repr, data)), 100, placeholder=" ...")
+        keys = one_line(", ".join(map(repr, data)), 100)
         raise BadInput(f"{path}: contains no state dict ({keys or 'it is empty'})")
     for name, value in data.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -87,7 +86,8 @@ def _unpickle(path: Path) -> Any:
         raise BadInput(
             f"{path}: refused: it refers to {found[1]}, which is not a tensor and could run code; no code was run"
         )
-    raise BadInput(f"{path}: is damaged, truncated or not a pickle of tensors ({_shorten(message)}); fetch it again")
+    reason = one_line(message, 100) or "unexpected end of file"
+    raise BadInput(f"{path}: is damaged, truncated or not a pickle of tensors ({reason}); fetch it again")
 
 
 def _check_archive(path: Path) -> bool:
@@ -103,7 +103,3 @@ def _check_archive(path: Path) -> bool:
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):  # torch does not compress
         raise BadInput(f"{path}: is a compressed archive, not weights; unpack it and convert the file inside")
     return True
-
-
-def _shorten(text: str) -> str:
-    return textwrap.shorten(text, 100, placeholder=" ...") or "unexpected end of file"

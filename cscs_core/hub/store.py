@@ -18,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..io.files import BadInput, placed
+from ..io.files import BadInput, placed, write_json
 from .registry import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -118,8 +118,7 @@ def accept(store: Store, spec: ModelSpec) -> None:
     if not accepted(store, spec):
         note = {"licence": spec.licence, "date": date.today().isoformat()}
         path = store.home / _ACCEPTED
-        with oserror_as_bad_input(path):
-            _write(path, _read(path) | {spec.name: note})
+        write_json(path, _read(path) | {spec.name: note})
 
 
 def accepted(store: Store, spec: ModelSpec) -> bool:
@@ -185,8 +184,8 @@ def _cached_sha256(store: Store, path: Path) -> str | None:
 def remember(store: Store, path: Path, digest: str) -> None:
     """Caches a file's sha256. If home is not writable, files are hashed again next time."""
     notes = store.home / _HASHES
-    with suppress(OSError):
-        _write(notes, _read(notes) | {os.path.realpath(path): {"state": _state(path), "sha256": digest}})
+    with suppress(OSError, BadInput):
+        write_json(notes, _read(notes) | {os.path.realpath(path): {"state": _state(path), "sha256": digest}})
 
 
 def _state(path: Path) -> list[int]:
@@ -202,11 +201,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return notes if isinstance(notes, dict) else {}
-
-
-def _write(path: Path, notes: dict[str, Any]) -> None:
-    with placed(path) as temporary:
-        temporary.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager

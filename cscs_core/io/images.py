@@ -119,7 +119,7 @@ def from_pil(picture: Image.Image) -> Tensor:
     if picture.mode.startswith(("I", "F")):
         grey = torch.from_numpy(np.asarray(picture, dtype=np.float32).copy())
         grey = grey / 65535 if picture.mode.startswith("I") else grey
-        return grey.nan_to_num().clamp(0, 1).expand(1, 3, *grey.shape).contiguous()
+        return clean(grey).clamp(0, 1).expand(1, 3, *grey.shape).contiguous()
     picture = _in_srgb(picture)
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         picture = _over_white(picture.convert("RGBA"))
@@ -127,9 +127,16 @@ def from_pil(picture: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).movedim(-1, 0)[None].float() / 255  # HWC -> BCHW
 
 
+def clean(images: Tensor) -> Tensor:
+    """Images as float32 with NaN as 0 and infinities as 1 and 0, since a blur would spread them. Raises ValueError."""
+    if not images.is_floating_point():
+        raise ValueError(f"pictures must be floating-point, 0..1, not {images.dtype}")
+    return images.float().nan_to_num(0.0, 1.0, 0.0)
+
+
 def to_pil(image: Tensor) -> Image.Image:
     """(1, 3 or 4, H, W) grey, RGB or RGBA 0..1, clamped and rounded to 8 bits; NaN becomes 0."""
-    pixels = image.detach().float().nan_to_num().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
+    pixels = clean(image.detach()).clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
     return Image.fromarray(pixels.movedim(0, -1).squeeze(-1).contiguous().numpy())
 
 

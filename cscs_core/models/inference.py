@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar, overload
+
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -10,7 +12,13 @@ from .aei import AEINet
 from .aei_fused import FusedAEINet
 from .iresnet import IResNet
 
+Model = TypeVar("Model", bound=nn.Module)
 
+
+@overload
+def for_inference(model: AEINet) -> FusedAEINet: ...
+@overload
+def for_inference(model: Model) -> Model: ...
 def for_inference(model: nn.Module) -> nn.Module:
     """The model with batch norms folded into the convolutions before them; AEINet becomes a FusedAEINet.
 

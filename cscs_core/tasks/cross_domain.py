@@ -19,6 +19,7 @@ from ..faces.identity import encode
 from ..faces.landmarks import locate
 from ..faces.paste import paste, paste_mask
 from ..faces.swappers.base import largest_size, swap
+from ..io.images import clean
 from ..ops import colour, geometry, mask, mesh
 from ..ops.boxes import iou, suppress
 from ..pipeline import Models, PreparedSource, find
@@ -69,7 +70,7 @@ def find_painted(image: Tensor, models: Models, threshold: float = AGREEMENT) ->
     canvas texture), mirrored and enlarged. A face's score is the mean of its two best versions and must reach the
     threshold.
     """
-    image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
+    image = clean(image).to(models.device)
     faces = find(image, models, max(threshold, _SURE))
     if len(faces):
         return faces
@@ -150,7 +151,7 @@ def swap_across_domains(
     if not 1 <= context <= 4:
         raise ValueError(f"context is {context}; it must be between 1 and 4")
     harmony = harmony or Harmony()
-    image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
+    image = clean(image).to(models.device)
     result, parts = image, [_align_with_context(image, faces[:0], context, resolution)]
     for row in range(len(faces)):
         crops = _swap_one(result, faces[[row]], source, harmony, strength, context, resolution)

@@ -26,6 +26,7 @@ from cscs_core.io.files import BadInput
 from cscs_core.models import aei, iresnet
 from cscs_core.models.adapter import IdAdapter, IdAdapterConfig
 from cscs_core.models.aei import AEIConfig, AEINet
+from cscs_core.models.graph import GraphNet
 from cscs_core.models.iresnet import IResNet, IResNetConfig
 
 PLAIN = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([0.5, -2.0])}
@@ -66,7 +67,7 @@ def _checkpoint(path: Path, generator: nn.Module, adapter: nn.Module, **options:
 
 
 def _same(path: Path, model: nn.Module) -> None:
-    loaded = weights.load_model(path)
+    loaded = weights.load_any(path)
     assert type(loaded) is type(model)
     assert loaded.config == model.config
     state = model.state_dict()
@@ -113,15 +114,15 @@ def test_names_of_data_parallel_are_taken_off(tmp_path):
 def test_a_wide_generator_has_a_concatenating_adapter(tmp_path):
     path = _checkpoint(tmp_path / "cscs.pth", _generator(1024), _adapter("concat"))
     made = list(convert.convert(path, tmp_path))
-    assert weights.load_model(made[0]).config == AEIConfig(1024)
-    assert weights.load_model(made[1]).config == IdAdapterConfig("concat", 18, 512)
+    assert weights.load_model(made[0], AEINet).config == AEIConfig(1024)
+    assert weights.load_model(made[1], IdAdapter).config == IdAdapterConfig("concat", 18, 512)
 
 
 def test_an_adapter_that_does_not_show_its_kind_is_asked_about(tmp_path):
     path = _checkpoint(tmp_path / "cscs.pth", _generator(), _adapter("replace"))
     _says(path, "--adapter concat or --adapter replace")
     made = list(convert.convert(path, tmp_path, adapter="replace"))
-    assert weights.load_model(made[1]).config == IdAdapterConfig("replace", 18, 512)
+    assert weights.load_model(made[1], IdAdapter).config == IdAdapterConfig("replace", 18, 512)
 
 
 @pytest.mark.parametrize("depth", (18, 34, 50, 100))
@@ -453,7 +454,7 @@ def test_onnx_files_become_models(model, adapter, config, tmp_path):
     path = _exported(source, tmp_path / "any.onnx")
     (made,) = convert.convert(path, tmp_path, adapter)
     assert made.name == ("any.safetensors" if isinstance(config, IResNetConfig) else "cscs_adapter.safetensors")
-    loaded = weights.load_model(made)
+    loaded = weights.load_any(made)
     assert loaded.config == config
     state = source.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
@@ -465,7 +466,7 @@ def test_other_networks_become_graphs(tmp_path, capsys):
     assert cmd_convert.run(_options(path, out=tmp_path)) == 0
     assert "model.safetensors: graph, an unknown network (3x112x112 -> 5x110x110)" in capsys.readouterr().out
     picture = torch.rand(1, 3, 112, 112)
-    (made,) = weights.load_model(tmp_path / "model.safetensors", arch="graph")(picture)
+    (made,) = weights.load_model(tmp_path / "model.safetensors", GraphNet)(picture)
     with torch.no_grad():
         torch.testing.assert_close(made, source(picture))
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
@@ -45,16 +44,13 @@ def load_trained(folder: Path, store: Store, device: torch.device | str = "cpu")
         )
     trained = load_networks(folder)
     encoder = _encoder(folder, trained.notes, store)
-    generator, encoder, adapter = (
-        for_inference(network.to(device)) for network in (trained.generator, encoder, trained.adapter)
-    )
-    gate = trained.gate.to(device) if trained.gate else None
+    generator = trained.generator.to(device)
     return CSCSSwapper(
-        cast(FusedAEINet | SmallGenerator, generator),
-        cast(IResNet | IdentityEncoder, encoder),
-        cast(IResNet | IdentityEncoder, adapter),
+        FusedAEINet(generator) if isinstance(generator, AEINet) else for_inference(generator),
+        for_inference(encoder.to(device)),
+        for_inference(trained.adapter.to(device)),
         sizes=(int(trained.notes["size"]),),
-        gate=gate,
+        gate=trained.gate.to(device) if trained.gate else None,
     )
 
 
@@ -62,11 +58,8 @@ def load_networks(folder: Path, before: str = "") -> Trained:
     """The networks of a run, or of a release whose file names have the prefix `before`, in evaluation mode on the CPU.
     Raises BadInput if a file is missing or the files do not fit together."""
     places = [folder / f"{before}{name}" for name in (GENERATOR, ADAPTER)]
-    generator, adapter = (weights.load_model(place) for place in places)
-    if not isinstance(generator, AEINet | SmallGenerator):
-        raise BadInput(f"{places[0]}: holds {type(generator).__name__}, which is not a generator")
-    if not isinstance(adapter, IResNet | IdentityEncoder):
-        raise BadInput(f"{places[1]}: holds {type(adapter).__name__}, which is not an adapter")
+    generator = weights.load_model(places[0], (AEINet, SmallGenerator))
+    adapter = weights.load_model(places[1], (IResNet, IdAdapter, IdentityEncoder))
     width = adapter.config.embedding
     gate = None
     if not isinstance(adapter, IdAdapter):
@@ -111,7 +104,7 @@ def _encoder(folder: Path, notes: dict[str, str], store: Store) -> IResNet | Ide
     places = [folder / name, weights.LITE / name, listing(store).get(name), _encoder_in_config(folder)]
     here = [place for place in places if place is not None and place.is_file()]
     for place in here:
-        network = weights.load_model(place)
+        network = weights.load_any(place)
         if isinstance(network, IResNet | IdentityEncoder) and fingerprint(network) == wanted:
             return network
     what = f"{here[0]} has other weights" if here else "that file was not found"
