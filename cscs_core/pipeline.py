@@ -23,6 +23,7 @@ from .faces.swappers.base import Swapper
 from .faces.swappers.base import swap as swap_crops
 from .hub.store import Store, default_store
 from .hub.weights import LITE, load_model
+from .io.images import clean
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
 from .ops import geometry
 from .ops.batching import CancelCheck, never_cancel
@@ -126,7 +127,7 @@ def load_models(
 @torch.no_grad()
 def find(images: Tensor, models: Models, threshold: float = 0.5) -> FaceSet:
     """Every face of every picture, (B, 3, H, W)."""
-    return detect(_finite(images), models.detector, models.landmarks, threshold=threshold)
+    return detect(clean(images), models.detector, models.landmarks, threshold=threshold)
 
 
 @torch.no_grad()
@@ -160,7 +161,7 @@ def identity_from(
         raise ValueError("the weights of photographs must not be negative, and not all of them 0")
     found = []
     for index in photos(range(len(images))):
-        image, number = _finite(images[index].to(models.device)), numbers[index]
+        image, number = clean(images[index].to(models.device)), numbers[index]
         faces = ordered(look(image, models, threshold), order)
         if not 0 <= number < len(faces):
             raise NoFace(index, number, len(faces))
@@ -177,7 +178,7 @@ def identity_from(
 @torch.no_grad()
 def likeness(images: Tensor, faces: FaceSet, person: Identity, models: Models) -> Tensor:
     """How alike each face of pictures (B, 3, H, W) and a person are, (F,) cosine."""
-    embeddings = encode(_finite(images), faces, models.encoder)
+    embeddings = encode(clean(images), faces, models.encoder)
     return embeddings @ embedded_by(person.to(models.device), models.encoder).mean.to(embeddings)
 
 
@@ -216,7 +217,7 @@ def swap_faces(
         face_filter = replace(face_filter, reference=reference)
     results: list[SwapResult] = []
     for index in range(images.shape[0]):
-        image = _finite(images[index : index + 1].to(models.device))
+        image = clean(images[index : index + 1].to(models.device))
         chosen, before = _choose(image, models, face_filter)
         if strength == 0 and len(chosen.faces):
             chosen = replace(chosen, faces=chosen.faces[:0], skipped=[*chosen.skipped, "strength is 0"])
@@ -309,10 +310,3 @@ def _join(results: list[SwapResult], images: Tensor) -> SwapResult:
         torch.cat([one.similarity_to_target for one in results]).to(device),
         join([one.candidates for one in results]).to(device),
     )
-
-
-def _finite(images: Tensor) -> Tensor:
-    """Pictures as float32 without NaN (black) and infinities (white, black): a blur would spread one over a face."""
-    if not images.is_floating_point():
-        raise ValueError(f"pictures must be floating-point, 0..1, not {images.dtype}")
-    return torch.nan_to_num(images.float(), 0.0, 1.0, 0.0)

@@ -14,6 +14,7 @@ import torch.nn.functional as nnf
 from einops import rearrange
 from torch import Tensor
 
+from ..cscs_core.io.images import clean
 from ..cscs_core.types import Crops, FaceSet, Identity
 
 _Value = TypeVar("_Value", FaceSet, Crops, Identity)
@@ -27,7 +28,7 @@ def photo(image: Tensor, index: int, device: torch.device | None = None) -> Tens
     become black, inf becomes white."""
     pixels = rearrange(image[index : index + 1, ..., :3], "b h w c -> b c h w")
     pixels = pixels.expand(-1, 3, -1, -1).to(device or mm.get_torch_device(), torch.float32)
-    return pixels.nan_to_num(0.0, 1.0, 0.0)
+    return clean(pixels)
 
 
 def photos(image: Tensor) -> list[Tensor]:

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core.faces import draw
+from ..cscs_core.io.images import clean
 from ..cscs_core.types import FaceSet
 from . import batches, host, inputs, node_ui, sockets
 
@@ -73,7 +74,7 @@ class PreviewFaces(io.ComfyNode):
         drawn = host.blank(image)
         for index in range(len(image)):
             host.raise_if_cancelled()
-            drawn[index] = image[index, ..., :3].nan_to_num(0.0, 1.0, 0.0)
+            drawn[index] = clean(image[index, ..., :3].float())
         for rows, frame, here in batches.with_faces(image, faces, torch.device("cpu")):
             written = {"tracks": here.track, "none": torch.full_like(here.track, -1)}.get(numbers)
             kept = None if bright is None else bright[rows]

@@ -29,7 +29,7 @@ from urllib.request import (
     proxy_bypass,
 )
 
-from ..io.files import BadInput
+from ..io.files import BadInput, one_line
 from .registry import ModelSpec
 from .store import Store, find, manual_hint, oserror_as_bad_input, remember, sha256, size
 
@@ -292,5 +292,5 @@ def _offline(store: Store, spec: ModelSpec) -> str:
     return f"{spec.file}: HF_HUB_OFFLINE forbids to fetch it; unset that, or {manual_hint(store, spec)}"
 
 
-def _line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _line(error: BaseException | str) -> str:
+    return one_line(error) or type(error).__name__

@@ -36,7 +36,7 @@ def write_json(path: Path, value: object) -> None:
         raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def one_line(error: Exception | str, most: int = 200) -> str:
+def one_line(error: BaseException | str, most: int = 200) -> str:
     """The error's message on one line, cut to `most` characters."""
     return textwrap.shorten(str(error), most, placeholder=" ...")
 
