@@ -107,11 +107,12 @@ def same(made: Tensor, expected: Tensor) -> bool:
     return bool(apart.kthvalue(int(0.999 * len(apart))).values <= 1e-4 and apart.max() <= 4e-4)
 
 
-def test_a_picture_alone_is_as_in_a_batch(aei, pair, seen):
-    target, z = pair
+def test_a_picture_alone_is_as_in_a_batch(golden, narrow_aei):
+    target, z = golden.image(256, 2).double(), golden.vector(20, 2).double() * 1.4
+    together = narrow_aei(target, z)
     for row in range(2):
-        alone = aei(target[row : row + 1], z[row : row + 1])
-        assert same(alone[0], seen[0][row])
+        alone = narrow_aei(target[row : row + 1], z[row : row + 1])
+        torch.testing.assert_close(alone[0], together[row], atol=1e-9, rtol=0)
 
 
 def test_there_is_a_mask_for_each_layer_of_each_block(seen):
@@ -154,16 +155,17 @@ def test_the_fast_form_makes_the_same_pictures_and_masks(fast, pair, seen):
 
 def test_the_fast_form_makes_the_same_of_one_picture_alone(fast, pair, seen):
     target, z = pair
-    for row in range(2):  # small maps take another way when there is one picture
-        made = fast(target[row : row + 1], fast.prepare(z[row : row + 1]))
-        assert same(made[0], seen[0][row])
+    made = fast(target[1:], fast.prepare(z[1:]))  # small maps take another way when there is one picture
+    assert same(made[0], seen[0][1])
 
 
-def test_one_identity_serves_several_pictures(fast, pair):
-    target, z = pair
-    once = fast(target, fast.prepare(z[:1]))
-    twice = fast(target, fast.prepare(z[:1].expand(2, -1)))
-    assert same(once, twice)
+def test_one_identity_serves_several_pictures(golden, narrow_aei):
+    net = for_inference(narrow_aei)
+    target, z = golden.image(256, 2).double(), golden.vector(20).double() * 1.4
+    once = net(target, net.prepare(z))
+    twice = net(target, net.prepare(z.expand(2, -1)))
+    torch.testing.assert_close(once, twice, atol=1e-9, rtol=0)
+    assert once[0].sub(once[1]).abs().max() > 0.1  # of pictures that differ
 
 
 def test_the_fast_form_has_no_batch_norm_left(fast):
