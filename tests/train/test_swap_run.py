@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import math
 import os
@@ -98,8 +99,14 @@ TINY = Preset(
 
 def encoder() -> IdentityEncoder:
     """Its batch norms have seen pictures, so that it tells them apart: cosines of -0.9 to 0.8."""
-    torch.manual_seed(7)
-    network = IdentityEncoder(EncoderConfig(32, (4, 8), (0, 0), WIDTH))
+    return copy.deepcopy(_encoder())
+
+
+@functools.cache
+def _encoder() -> IdentityEncoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = IdentityEncoder(EncoderConfig(32, (4, 8), (0, 0), WIDTH))
     nn.init.zeros_(network.head.bias)
     seen = pictures(32, 6)
     with torch.no_grad():
@@ -407,12 +414,9 @@ class Slow:
 LONG = replace(TINY, steps=18)
 
 
-def child(run: str, steps: int, seconds: float, precise: bool) -> None:
-    """What another process does: a run of its own, or one rank of it; in float64 all through if it is to be precise."""
+def child(run: str, steps: int, seconds: float) -> None:
+    """What another process does: a run of its own."""
     torch.set_num_threads(1)
-    if precise:
-        torch.set_default_dtype(torch.float64)
-        Tensor.float = Tensor.double  # pyright: ignore[reportAttributeAccessIssue]
     slow = data()
     slow = Data({name: Slow(source, seconds) for name, source in slow.train.items()}, slow.held_out)
     training = start(replace(LONG, steps=steps))
@@ -421,9 +425,23 @@ def child(run: str, steps: int, seconds: float, precise: bool) -> None:
     sys.exit(128 + stopped if stopped else 0)
 
 
+def rank(one: str, two: str, steps: int, group: dict[str, str]) -> None:
+    """What one of two processes does, in float64 all through: a run with the other, of this group, and before it,
+    where there is a place for it, a run alone."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    Tensor.float = Tensor.double  # pyright: ignore[reportAttributeAccessIssue]
+    if one:
+        learn(Path(one), replace(LONG, steps=steps))
+        AcceleratorState._reset_state(True)
+    os.environ.update(group)
+    training, _ = learn(Path(two), replace(LONG, steps=steps))
+    training.accelerator.end_training()
+
+
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen]]:
-    """`child` in a process of its own, which does not outlive the test."""
+    """A function of this file in a process of its own, which does not outlive the test."""
     here = Path(__file__)
     code = (
         "import importlib.util as u, sys\n"
@@ -431,14 +449,14 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen]]:
         "    spec = u.spec_from_file_location(name, path); module = u.module_from_spec(spec)\n"
         "    sys.modules[name] = module; spec.loader.exec_module(module); return module\n"
         f"load('conftest', {str(here.parents[1] / 'conftest.py')!r})\n"
-        f"load('test_swap_run', {str(here)!r}).child"
+        f"load('test_swap_run', {str(here)!r})."
     )
     started: list[subprocess.Popen] = []
 
-    def start(run: Path, steps: int, seconds: float, precise: bool = False, **environment: str) -> subprocess.Popen:
+    def start(function: Callable[..., None], *given: Any) -> subprocess.Popen:
         process = subprocess.Popen(
-            [sys.executable, "-c", code + str((str(run), steps, seconds, precise))],
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            [sys.executable, "-c", f"{code}{function.__name__}{given!r}"],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -470,7 +488,7 @@ def whole(tmp_path_factory) -> tuple[Path, Training]:
 
 def test_a_killed_run_goes_on_to_the_same_losses(tmp_path, whole, spawn):
     run, training = whole
-    process = spawn(tmp_path, 18, 0.05)
+    process = spawn(child, str(tmp_path), 18, 0.05)
     wait_for(process, tmp_path, random.randint(4, 12))
     process.kill()
     assert process.wait() != 0
@@ -489,7 +507,7 @@ def test_a_killed_run_goes_on_to_the_same_losses(tmp_path, whole, spawn):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_a_stopped_run_saves_and_says_so(tmp_path, whole, spawn):
-    process = spawn(tmp_path, 18, 0.05)
+    process = spawn(child, str(tmp_path), 18, 0.05)
     wait_for(process, tmp_path, 6)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
@@ -508,13 +526,14 @@ def test_two_processes_learn_what_one_does(tmp_path, spawn):
     with gradients moved by one rounding of their size, terms of step 4 differ by up to 1e-3 of themselves in float32,
     those of step 6 by a tenth, and no bound tells rounding from a fault. In float64 it is 6e-14 in 18 steps.
     Critics whose gradients are not averaged show by 1e-8 in the first step already: hence 1e-9."""
-    port = _free_port()
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     shared |= {"ACCELERATE_USE_CPU": "true"}
-    runs = [spawn(tmp_path / "one", 8, 0.0, True)]
-    runs += [spawn(tmp_path / "two", 8, 0.0, True, RANK=rank, LOCAL_RANK=rank, **shared) for rank in ("0", "1")]
-    for run in runs:
-        assert run.wait(PATIENCE) == 0, run.stderr and run.stderr.read().decode()
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    for process in [
+        spawn(rank, one if number == "0" else "", two, 8, {**shared, "RANK": number, "LOCAL_RANK": number})
+        for number in ("0", "1")
+    ]:
+        assert process.wait(PATIENCE) == 0, process.stderr and process.stderr.read().decode()
     for name in ("proxy_identity", "held_out"):
         found, wanted = logged(tmp_path / "two", name), logged(tmp_path / "one", name)
         assert list(found) == list(wanted) == (list(range(1, 9)) if name == "proxy_identity" else [4, 8])
