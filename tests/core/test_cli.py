@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,21 @@ needs_people = pytest.mark.skipif(
     bool(MISSING) or len(PEOPLE) < 3, reason=f"bundled files are missing: {', '.join(MISSING) or EXAMPLES.name}"
 )
 PLAIN = ["--device", "cpu"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_loaded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "load_models", functools.cache(cli.load_models))
+        yield
+
+
+@pytest.fixture(scope="module")
+def swapped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The first person's face on the second's picture, and the report."""
+    output, report = (tmp_path_factory.mktemp("swapped") / name for name in ("größe out.png", "report.json"))
+    assert swap(PEOPLE[0], PEOPLE[1], output, "--json", str(report)) == 0
+    return output, report
 
 
 @pytest.fixture
@@ -231,9 +248,8 @@ def test_faces_are_numbered_by_the_order(tmp_path: Path, couple: Path):
 
 
 @needs_people
-def test_swap_brings_the_target_nearer_to_the_source(tmp_path: Path):
-    output, report = tmp_path / "größe out.png", tmp_path / "report.json"
-    assert swap(PEOPLE[0], PEOPLE[1], output, "--json", str(report)) == 0
+def test_swap_brings_the_target_nearer_to_the_source(swapped: tuple[Path, Path]):
+    output, report = swapped
     said = json.loads(report.read_text())
     (face,) = said["faces"]
     assert face["similarity_to_source"] > face["similarity_to_target"] and len(face["box"]) == 4
@@ -242,10 +258,9 @@ def test_swap_brings_the_target_nearer_to_the_source(tmp_path: Path):
 
 
 @needs_people
-def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path):
-    assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "a.png") == 0
+def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path, swapped: tuple[Path, Path]):
     assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "b.png", "--no-provenance") == 0
-    with Image.open(tmp_path / "a.png") as noted, Image.open(tmp_path / "b.png") as plain:
+    with Image.open(swapped[0]) as noted, Image.open(tmp_path / "b.png") as plain:
         assert "Synthetic" in noted.info["Description"] and not plain.info
 
 
@@ -325,13 +340,12 @@ def test_a_face_that_is_not_there_is_said(tmp_path: Path, couple: Path, capsys: 
 
 
 @needs_people
-def test_several_source_photos_are_one_person(tmp_path: Path):
+def test_several_source_photos_are_one_person(tmp_path: Path, swapped: tuple[Path, Path]):
     (tmp_path / "person").mkdir()
     for name in ("one.jpg", "two.jpg"):
         (tmp_path / "person" / name).write_bytes(PEOPLE[0].read_bytes())
     assert swap(tmp_path / "person", PEOPLE[1], tmp_path / "twice.png") == 0
-    assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "once.png") == 0
-    assert not changed(tmp_path / "once.png", tmp_path / "twice.png").any()
+    assert not changed(swapped[0], tmp_path / "twice.png").any()
 
 
 @needs_people
@@ -342,9 +356,8 @@ def test_the_demo_shows_rows_and_says_likeness(tmp_path: Path, capsys: pytest.Ca
 
 
 @needs_people
-def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path):
-    plain, restored = tmp_path / "plain.png", tmp_path / "restored.png"
-    assert swap(PEOPLE[0], PEOPLE[1], plain) == 0
+def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path, swapped: tuple[Path, Path]):
+    plain, restored = swapped[0], tmp_path / "restored.png"
     assert swap(PEOPLE[0], PEOPLE[1], restored, "--restore", "lite", "--restore-blend", "1") == 0
     again, swapped = changed(plain, restored), changed(PEOPLE[1], plain)
     assert again.mean() > 0.02
