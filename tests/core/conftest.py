@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cscs_core import mesh
-from cscs_core.models import AEIConfig, AEINet, aei
+from cscs_core.models import AEIConfig, AEINet, aei, iresnet
 from cscs_core.types import FaceSet
 
 
@@ -26,13 +26,24 @@ def golden() -> Any:
     return module
 
 
+def _narrow(golden: Any, patch: pytest.MonkeyPatch) -> None:
+    for name, widths in golden.NARROW.items():
+        patch.setattr(aei, name, widths)
+    patch.setattr(iresnet, "WIDTHS", golden.NARROW_IRESNET)
+
+
+@pytest.fixture
+def narrow(golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AEI-Net and IResNet have few channels, for what does not depend on them."""
+    _narrow(golden, monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def narrow_aei(golden: Any) -> AEINet:
     """An AEI-Net of few channels in float64, in which nothing of what is compared is rounding: instance norms of tiny
     maps enlarge that of float32 to 1e-4."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, widths in golden.NARROW.items():
-            patch.setattr(aei, name, widths)
+        _narrow(golden, patch)
         return golden.filled(AEINet, AEIConfig(20)).double()
 
 

@@ -27,6 +27,7 @@ from cscs_core.models import (
     IResNetConfig,
     SmallGenerator,
     SmallGeneratorConfig,
+    iresnet,
 )
 from cscs_core.swap import NoAttention, attention, mixed, reach, swap
 from cscs_core.types import Crops, FaceSet, Identity
@@ -50,12 +51,14 @@ def swapper(golden: Any) -> CSCSSwapper:
 
 @pytest.fixture(scope="module")
 def small(golden: Any) -> CSCSSwapper:
-    """With encoders of depth 18, for what does not need the golden ones, and a generator that paints z."""
-    return CSCSSwapper(
-        Painter(),  # pyright: ignore[reportArgumentType]
-        golden.filled(IResNet, IResNetConfig(18)),
-        golden.filled(IdAdapter, IdAdapterConfig("concat", 18)),
-    )
+    """With narrow encoders of depth 18, for what does not need the golden ones, and a generator that paints z."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(iresnet, "WIDTHS", golden.NARROW_IRESNET)
+        return CSCSSwapper(
+            Painter(),  # pyright: ignore[reportArgumentType]
+            golden.filled(IResNet, IResNetConfig(18)),
+            golden.filled(IdAdapter, IdAdapterConfig("concat", 18)),
+        )
 
 
 class Painter(nn.Module):
@@ -105,7 +108,7 @@ def test_pictures_are_resized_in_float_within_two_levels_and_a_half_of_the_relea
     assert (exact - released(picture)).abs().max() <= 2.5 / 255
 
 
-def test_the_parts_are_unit_and_their_sum_is_not_normalised(small, golden):
+def test_the_parts_are_unit_and_their_sum_is_not_normalised(small, golden, narrow):
     swapper = replace(small, adapter=golden.filled(IdAdapter, IdAdapterConfig("add", 18)))
     z = swapper.encode(person_of(torch.rand(1, 3, 256, 256))).z
     first, second = swapper.parts(torch.rand(1, 3, 256, 256))

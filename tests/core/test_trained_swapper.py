@@ -32,6 +32,7 @@ from cscs_core.train.student import Recogniser, Student, load_recogniser, new_st
 from cscs_core.types import Crops, Identity
 
 SIZE, WIDTH = 32, 8
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent
-NARROW = {  # channels of an AEI-Net of the same build and a ten-thousandth of the work, by constant of cscs_core.models.aei
+# Channels of networks of the same build and a ten-thousandth of the work, by constant of cscs_core.models.aei.
+NARROW = {
     "DOWN": (8, 9, 10, 11, 12, 13, 14),
     "UP": (13, 12, 11, 10, 9, 8),
     "ATTRIBUTES": (14, 26, 24, 22, 20, 18, 16, 16),
     "WIDTHS": (15, 15, 15, 15, 12, 10, 8, 6, 3),
 }
+NARROW_IRESNET = (8, 9, 10, 11)  # WIDTHS of cscs_core.models.iresnet likewise
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
