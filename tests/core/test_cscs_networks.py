@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, cast
 
 import pytest
@@ -17,9 +18,13 @@ from cscs_core.models import (
     IdAdapterConfig,
     IResNet,
     IResNetConfig,
+    aei_fused,
     for_inference,
 )
 from cscs_core.models.aei import AADLayer, regulariser
+
+# The golden pictures lie up to 6e-5 from double precision, and so does what another processor makes.
+PICTURES = 1e-4
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +69,7 @@ def test_the_adapter_has_what_the_encoder_has_and_one_block_more(golden):
 
 
 def test_aei_net_gives_the_golden_pictures(golden, seen):
-    golden.check(seen[0], golden.numbers()["aei_512"]["output"])
+    golden.check(seen[0], golden.numbers()["aei_512"]["output"], PICTURES)
 
 
 def test_the_attribute_maps_are_the_golden_ones(golden, aei, pair):
@@ -82,7 +87,7 @@ def test_aei_net_for_a_wide_identity_gives_the_golden_pictures(golden):
     masks: list[list[Tensor]] = []
     made = net(golden.image(256, 2), golden.vector(1024, 2) * 1.4, masks)
     expected = golden.numbers()["aei_1024"]
-    golden.check(made, expected["output"])
+    golden.check(made, expected["output"], PICTURES)
     torch.testing.assert_close(regulariser(masks), torch.tensor(expected["m"]), rtol=1e-5, atol=0)
 
 
@@ -93,18 +98,11 @@ def test_the_encoders_give_the_golden_vectors(golden, build, name):
     plain = net(faces)
     golden.check(plain, golden.numbers()[name]["output"])
     scale = plain.abs().max()
-    assert (net(faces[1:]) - plain[1:]).abs().max() <= 1e-5 * scale  # alone as in a batch
+    assert (net(faces[1:]) - plain[1:]).abs().max() <= 1e-4 * scale  # alone as in a batch
     fast = for_inference(net)(faces.contiguous(memory_format=torch.channels_last))
     assert (fast - plain).abs().max() <= 1e-4 * scale
     norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
     assert norms == 3 + 13 + 30 + 3  # those before a padded convolution
-
-
-def same(made: Tensor, expected: Tensor) -> bool:
-    """Equal within 1e-4. Instance norms of tiny maps blow rounding up: between the plain form in single and in double
-    precision a pixel in a thousand differs by more than 2e-5, the worst by 1e-4 to 3e-4."""
-    apart = (made - expected).abs().flatten()
-    return bool(apart.kthvalue(int(0.999 * len(apart))).values <= 1e-4 and apart.max() <= 4e-4)
 
 
 def test_a_picture_alone_is_as_in_a_batch(golden, narrow_aei):
@@ -136,27 +134,38 @@ def test_a_mask_of_zero_shows_no_identity_and_of_one_no_attributes():
         torch.testing.assert_close(layer(h, attributes, z, []), expected)
 
 
+@pytest.mark.parametrize("by_products", [False, True])
+def test_the_fast_form_makes_the_same_pictures_and_masks(golden, narrow_aei, monkeypatch, by_products):
+    """Also where small maps take their other way, as matrix products, which only wide networks do by themselves."""
+    monkeypatch.setattr(aei_fused, "_small", lambda x: by_products and len(x) * x[0, 0].numel() <= 256)
+    target, z = golden.image(256, 2).double(), golden.vector(20, 2).double() * 1.4
+    fast = for_inference(narrow_aei)
+    assert isinstance(fast, FusedAEINet)
+    masks: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
+    expected = narrow_aei(target, z, masks[0])
+    torch.testing.assert_close(fast(target, fast.prepare(z), masks[1]), expected, atol=1e-9, rtol=0)
+    for plain, fused in zip(*masks, strict=True):
+        for one, other in zip(plain, fused, strict=True):
+            torch.testing.assert_close(other.expand_as(one), one, atol=1e-9, rtol=0)
+
+
+def test_the_fast_form_of_the_published_network_makes_much_the_same(fast, pair, seen):
+    """In single precision, in which the plain form itself lies up to 3e-4 from double precision: instance norms of tiny
+    maps blow rounding up, each processor's in its own way. A fault is a hundred times as large."""
+    target, z = pair
+    masks: list[list[Tensor]] = []
+    made = fast(target, fast.prepare(z), masks)
+    every = zip(chain.from_iterable(masks), chain.from_iterable(seen[1]), strict=True)
+    for one, other in ((made, seen[0]), *every):
+        apart = (one - other).abs().flatten()
+        assert apart.mean() < 1e-4 and apart.max() < 2e-3
+
+
 @pytest.fixture(scope="module")
 def fast(aei: AEINet) -> FusedAEINet:
     net = for_inference(aei)
     assert isinstance(net, FusedAEINet)
     return net
-
-
-def test_the_fast_form_makes_the_same_pictures_and_masks(fast, pair, seen):
-    target, z = pair
-    masks: list[list[Tensor]] = []
-    made = fast(target, fast.prepare(z), masks)
-    assert same(made, seen[0])
-    for block, plain in zip(masks, seen[1], strict=True):
-        for mask, expected in zip(block, plain, strict=True):
-            torch.testing.assert_close(mask.expand_as(expected), expected, atol=1e-4, rtol=0)
-
-
-def test_the_fast_form_makes_the_same_of_one_picture_alone(fast, pair, seen):
-    target, z = pair
-    made = fast(target[1:], fast.prepare(z[1:]))  # small maps take another way when there is one picture
-    assert same(made[0], seen[0][1])
 
 
 def test_one_identity_serves_several_pictures(golden, narrow_aei):
