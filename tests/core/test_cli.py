@@ -360,6 +360,6 @@ def test_the_demo_shows_rows_and_says_likeness(tmp_path: Path, capsys: pytest.Ca
 def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path, swapped: tuple[Path, Path]):
     plain, restored = swapped[0], tmp_path / "restored.png"
     assert swap(PEOPLE[0], PEOPLE[1], restored, "--restore", "lite", "--restore-blend", "1") == 0
-    again, swapped = changed(plain, restored), changed(PEOPLE[1], plain)
+    again, before = changed(plain, restored), changed(PEOPLE[1], plain)
     assert again.mean() > 0.02
-    assert (again & ~swapped).mean() < 0.005  # some pixels at the rim are swapped by less than a bit
+    assert (again & ~before).mean() < 0.005  # some pixels at the rim are swapped by less than a bit
