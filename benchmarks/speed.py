@@ -19,16 +19,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cscs_core import geometry, images
-from cscs_core.align import align
-from cscs_core.identity import encode
-from cscs_core.lite_swapper import SIDE, load_lite
-from cscs_core.locate import locate
+from cscs_core.faces.align import align
+from cscs_core.faces.identity import encode
+from cscs_core.faces.landmarks import locate
+from cscs_core.faces.paste import paste
+from cscs_core.faces.swappers.base import swap
+from cscs_core.faces.swappers.lite import SIDE, load_lite
+from cscs_core.faces.swappers.warp import WarpSwapper
+from cscs_core.io import images
 from cscs_core.models import AEIConfig, AEINet, FusedAEINet
-from cscs_core.paste import paste
-from cscs_core.pipeline import encoded, find, identity_from, load_models, swap_faces
-from cscs_core.swap import swap
-from cscs_core.warp_swapper import WarpSwapper
+from cscs_core.ops import geometry
+from cscs_core.pipeline import find, identity_from, load_models, prepare_source, swap_faces
 
 EXAMPLES = Path(images.__file__).parent / "examples"
 
@@ -148,7 +149,7 @@ def main() -> None:
     lines.append(
         (
             f"everything, {len(faces)} faces, 1280x720",
-            lambda: swap_faces(frame, encoded(person, lite, models), models),
+            lambda: swap_faces(frame, prepare_source(person, lite, models), models),
             None,
             "",
         )

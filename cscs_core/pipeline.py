@@ -9,23 +9,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from . import geometry
-from .align import align
-from .detect import Detector, LiteDetector, detect
-from .detectors import BUNDLED, load_detector
-from .face_mask import AS_IT_IS, FaceMask, masked, softened
-from .identity import Encoder, LiteEncoder, encode, identify, known_by, photographed
-from .memory import Pause, go_on
+from .faces.align import align
+from .faces.detectors.base import Detector, detect
+from .faces.detectors.catalogue import DEFAULT_DETECTOR, load_detector
+from .faces.detectors.lite import LiteDetector
+from .faces.identity import Encoder, LiteEncoder, embedded_by, encode, identify, require_photos
+from .faces.mask import KEEP_MASK, MaskOptions, apply_mask, feather_mask
+from .faces.paste import match_colour, paste, paste_mask
+from .faces.restorers.base import Restoration
+from .faces.select import ORDERS, Selection, choose
+from .faces.select import order as ordered
+from .faces.swappers.base import Swapper
+from .faces.swappers.base import swap as swap_crops
+from .hub.store import Store, default_store
+from .hub.weights import LITE, load_model
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
-from .paste import match_colour, paste, paste_mask
-from .restore import Restoration
-from .select import ORDERS, Chosen, choose
-from .select import order as ordered
-from .store import Store, default_store
-from .swap import Swapper
-from .swap import swap as swap_crops
+from .ops import geometry
+from .ops.batching import CancelCheck, never_cancel
 from .types import FaceSet, Identity, join
-from .weights import LITE, load_model
 
 Look = Callable[[Tensor, "Models", float], FaceSet]  # finds the faces of pictures, from a score on
 
@@ -61,7 +62,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Source:
+class PreparedSource:
     """A person as one swapper needs to know them."""
 
     identity: Identity
@@ -70,7 +71,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Swapped:
+class SwapResult:
     """Pictures with swapped faces, and how well that went."""
 
     images: Tensor  # (B, 3, H, W) float32, 0..1
@@ -83,7 +84,7 @@ class Swapped:
 
 
 @dataclass(frozen=True)
-class Choosing:
+class FaceFilter:
     """Which faces of a picture are swapped; as it is, all."""
 
     order: str = ORDERS[0]  # in which faces are counted
@@ -95,10 +96,10 @@ class Choosing:
 
 
 @dataclass(frozen=True)
-class Finish:
+class PostProcess:
     """What is done to swapped faces."""
 
-    mask: FaceMask = AS_IT_IS
+    mask: MaskOptions = KEEP_MASK
     feather: float = 0.0  # 0..0.5 of the crop side: how much softer the edge becomes
     colour_match: float = 0.0  # 0..1, how far their colours become those of the faces that were there
     restoration: Restoration | None = None  # makes them clearer
@@ -106,7 +107,7 @@ class Finish:
 
 def load_models(
     device: torch.device | str = "cpu",
-    detector: str = BUNDLED,
+    detector: str = DEFAULT_DETECTOR,
     store: Store | None = None,
     sessions: torch.device | str | None = None,
 ) -> Models:
@@ -119,7 +120,7 @@ def load_models(
         cast(FaceMesh, landmarks),
         LiteEncoder(cast(IdentityEncoder, encoder)),
     )
-    if detector == BUNDLED:
+    if detector == DEFAULT_DETECTOR:
         return bundled
     other, recogniser = load_detector(detector, store or default_store(), device, sessions)
     return replace(bundled, detector=other, encoder=recogniser or bundled.encoder)
@@ -180,50 +181,52 @@ def identity_from(
 def likeness(images: Tensor, faces: FaceSet, person: Identity, models: Models) -> Tensor:
     """How alike each face of pictures (B, 3, H, W) and a person are, (F,) cosine."""
     embeddings = encode(_finite(images), faces, models.encoder)
-    return embeddings @ known_by(person.to(models.device), models.encoder).mean.to(embeddings)
+    return embeddings @ embedded_by(person.to(models.device), models.encoder).mean.to(embeddings)
 
 
 @torch.no_grad()
-def encoded(identity: Identity, swapper: Swapper, models: Models) -> Source:
+def prepare_source(identity: Identity, swapper: Swapper, models: Models) -> PreparedSource:
     """A person made ready for a swapper: what depends on the person alone is computed here, once. Raises BadInput for
     a person whose photographs are not known."""
-    identity = known_by(photographed(identity).to(models.device), models.encoder)
-    return Source(identity, swapper, swapper.encode(identity))
+    identity = embedded_by(require_photos(identity).to(models.device), models.encoder)
+    return PreparedSource(identity, swapper, swapper.encode(identity))
 
 
 @torch.no_grad()
 def swap_faces(
     images: Tensor,
-    source: Source,
+    source: PreparedSource,
     models: Models,
     *,
     size: int | None = None,
-    choosing: Choosing = Choosing(),
+    face_filter: FaceFilter = FaceFilter(),
     strength: float = 1.0,
     limit: Tensor | None = None,
-    finish: Finish = Finish(),
-    pause: Pause = go_on,
-) -> Swapped:
+    post_process: PostProcess = PostProcess(),
+    check_cancel: CancelCheck = never_cancel,
+) -> SwapResult:
     """The person put into every picture (B, 3, H, W), on all faces or on those chosen.
 
     `size` is the side of a face while it is worked on, the swapper's best if not given; at `strength` 0 no face is
     swapped; `limit` (B or 1, 1, H, W) is where pixels may change. Pictures go one by one, so that memory does not grow
-    with the batch; `pause` is called between parts of the work and may stop it by raising.
+    with the batch; `check_cancel` is called between parts of the work and may stop it by raising.
     """
     size = size or source.swapper.sizes[-1]
     if size not in source.swapper.sizes:
         raise ValueError(f"this swapper works at {', '.join(map(str, source.swapper.sizes))} px, not at {size}")
-    if choosing.reference is not None:
-        reference = known_by(choosing.reference.to(models.device), models.encoder)
-        choosing = replace(choosing, reference=reference)
-    results: list[Swapped] = []
+    if face_filter.reference is not None:
+        reference = embedded_by(face_filter.reference.to(models.device), models.encoder)
+        face_filter = replace(face_filter, reference=reference)
+    results: list[SwapResult] = []
     for index in range(images.shape[0]):
         image = _finite(images[index : index + 1].to(models.device))
-        chosen = _choose(image, models, choosing)
+        chosen, before = _choose(image, models, face_filter)
         if strength == 0 and len(chosen.faces):
             chosen = replace(chosen, faces=chosen.faces[:0], skipped=[*chosen.skipped, "strength is 0"])
         area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
-        result = _swap_one(image, chosen.faces, source, models, size, strength, area, finish, pause)
+        result = _swap_one(
+            image, chosen.faces, before, source, models, size, strength, area, post_process, check_cancel
+        )
         skipped = chosen.skipped
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
@@ -234,63 +237,73 @@ def swap_faces(
     return _join(results, images)
 
 
-def _choose(image: Tensor, models: Models, by: Choosing) -> Chosen:
-    """The faces of one picture to be swapped, and why others are not."""
+def _choose(image: Tensor, models: Models, by: FaceFilter) -> tuple[Selection, Tensor | None]:
+    """The faces of one picture to be swapped and why others are not; with a reference also the embeddings (F, Z) of
+    those to be swapped."""
     faces = find(image, models, by.detection)
     if not len(faces):
-        return Chosen(faces, faces, ["no face found"])
-    alike = None if by.reference is None else likeness(image, faces, by.reference, models)
-    return choose(faces, order=by.order, indices=by.indices, likeness=alike, threshold=by.threshold, gender=by.gender)
+        return Selection(faces, faces.frame, faces, ["no face found"]), None
+    embeddings = None if by.reference is None else encode(image, faces, models.encoder)
+    likeness = None if by.reference is None or embeddings is None else embeddings @ by.reference.mean.to(embeddings)
+    chosen = choose(
+        faces, order=by.order, indices=by.indices, likeness=likeness, threshold=by.threshold, gender=by.gender
+    )
+    return chosen, None if embeddings is None else embeddings[chosen.rows]
 
 
 def _swap_one(
     image: Tensor,
     faces: FaceSet,
-    source: Source,
+    before: Tensor | None,
+    source: PreparedSource,
     models: Models,
     size: int,
     strength: float,
     limit: Tensor | None,
-    finish: Finish,
-    pause: Pause,
-) -> Swapped:
+    post_process: PostProcess,
+    check_cancel: CancelCheck,
+) -> SwapResult:
+    """One picture with its faces swapped; `before` are their embeddings (F, Z), if they are known already."""
     if not len(faces):
         none = faces.score.new_zeros(0)
-        return Swapped(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
+        return SwapResult(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
     template = source.swapper.template
-    crops = align(image, faces, template, size, pause)
-    crops = swap_crops(crops, source.person, source.swapper, strength, pause)
+    crops = align(image, faces, template, size, check_cancel)
+    crops = swap_crops(crops, source.person, source.swapper, strength, check_cancel)
     allowed = None if limit is None else geometry.warp(limit, crops.matrix, crops.size, frame=crops.frame)
-    crops = masked(crops, finish.mask, allowed, pause=pause)
-    crops = softened(crops, finish.feather, pause) if finish.feather else crops
-    crops = match_colour(image, crops, finish.colour_match, pause)
-    restoration = finish.restoration
+    crops = apply_mask(crops, post_process.mask, allowed, check_cancel=check_cancel)
+    crops = feather_mask(crops, post_process.feather, check_cancel) if post_process.feather else crops
+    crops = match_colour(image, crops, post_process.colour_match, check_cancel)
+    restoration = post_process.restoration
     if restoration and restoration.restorer.template == template:
         crops = restoration(crops)
-    result, touched = paste(image, crops, pause), paste_mask(image, crops, pause)
+    result, touched = paste(image, crops, check_cancel), paste_mask(image, crops, check_cancel)
     if restoration and restoration.restorer.template != template:
-        result = _restored(result, faces, restoration, touched, pause)
-    after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
+        result = _restored(result, faces, restoration, touched, check_cancel)
+    after = encode(result, faces, models.encoder)
+    before = encode(image, faces, models.encoder) if before is None else before
     likeness = after @ source.identity.mean
-    return Swapped(result, touched, faces, [], likeness, (after * before).sum(-1))
+    return SwapResult(result, touched, faces, [], likeness, (after * before).sum(-1))
 
 
-def _restored(image: Tensor, faces: FaceSet, restoration: Restoration, touched: Tensor, pause: Pause) -> Tensor:
+def _restored(
+    image: Tensor, faces: FaceSet, restoration: Restoration, touched: Tensor, check_cancel: CancelCheck
+) -> Tensor:
     """A picture with its swapped faces cut out once more, in the restorer's alignment, and laid back clearer."""
     restorer = restoration.restorer
-    crops = align(image, faces, restorer.template, restorer.size, pause)
+    crops = align(image, faces, restorer.template, restorer.size, check_cancel)
     mask = geometry.warp(touched, crops.matrix, crops.size, frame=crops.frame)
-    return paste(image, restoration(replace(crops, mask=mask)), pause)
+    return paste(image, restoration(replace(crops, mask=mask)), check_cancel)
 
 
-def _join(results: list[Swapped], images: Tensor) -> Swapped:
+def _join(results: list[SwapResult], images: Tensor) -> SwapResult:
     """One answer from one per picture, on the device of the pictures."""
     if not results:
         none = torch.zeros(0, device=images.device)
         mask = images.new_zeros(0, 1, *images.shape[-2:], dtype=torch.float32)
-        return Swapped(images.float(), mask, FaceSet.empty(images.device), [], none, none)
+        return SwapResult(images.float(), mask, FaceSet.empty(images.device), [], none, none)
     device = images.device
-    return Swapped(
+    return SwapResult(
         torch.cat([one.images.to(device) for one in results]),
         torch.cat([one.mask.to(device) for one in results]),
         join([one.faces for one in results]).to(device),

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import models
+from . import loaded
 from .adapt import ExplicitAdaptation
 from .crop import AlignFaces, PasteFaces
 from .detect import DetectFaces
@@ -26,7 +26,7 @@ from .track import TrackFaces
 
 class CSCSExtension(ComfyExtension):
     async def on_load(self) -> None:
-        models.add_model_folder()
+        loaded.add_model_folder()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

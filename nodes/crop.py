@@ -9,13 +9,13 @@ import torch.nn.functional as nnf
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core.align import QUAD, align, resize
-from ..cscs_core.face_mask import softened
-from ..cscs_core.geometry import TEMPLATES
-from ..cscs_core.paste import match_colour, paste, paste_mask
-from ..cscs_core.swap import reach
+from ..cscs_core.faces.align import QUAD, align, resize
+from ..cscs_core.faces.mask import feather_mask
+from ..cscs_core.faces.paste import match_colour, paste, paste_mask
+from ..cscs_core.faces.swappers.base import editable_area
+from ..cscs_core.ops.geometry import TEMPLATES
 from ..cscs_core.types import Crops, FaceSet, join
-from . import frames, host, shown, sockets
+from . import batches, host, node_ui, sockets
 
 _FIRST = "ffhq_512"
 
@@ -63,16 +63,18 @@ class AlignFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, faces: FaceSet, template: str, resolution: str) -> io.NodeOutput:
-        faces, size = host.own(faces, FaceSet, "faces"), int(resolution)
-        host.fitting(image, faces, "faces")
+        faces, size = host.rebuild(faces, FaceSet, "faces"), int(resolution)
+        host.check_frames(image, faces, "faces")
         parts = [align(torch.zeros(1, 3, 1, 1), FaceSet.empty(), template, size)]
         masks = [parts[0].mask]
         for index, frame in host.frames(image):
-            crops = align(frame, frames.of(faces, index).to(frame.device), template, size, host.stop)
-            masks.append(reach(crops, host.stop).to("cpu"))
+            crops = align(
+                frame, batches.take_frame(faces, index).to(frame.device), template, size, host.raise_if_cancelled
+            )
+            masks.append(editable_area(crops, host.raise_if_cancelled).to("cpu"))
             parts.append(replace(crops, frame=crops.frame + index).to("cpu"))
         crops = join(parts)
-        ui = shown.badge(shown.counted(len(crops), "face") + " cut out")
+        ui = node_ui.badge(node_ui.plural(len(crops), "face") + " cut out")
         return io.NodeOutput(crops, host.pixels(crops.pixels), host.masks(torch.cat(masks)), ui=ui)
 
 
@@ -137,17 +139,17 @@ class PasteFaces(io.ComfyNode):
         faces_image: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        crops = host.own(crops, Crops, "crops")
-        host.fitting(image, crops, "crops")
+        crops = host.rebuild(crops, Crops, "crops")
+        host.check_frames(image, crops, "crops")
         crops = _limited(_edited(crops, faces_image), mask)
         pasted, touched = host.blank(image), host.blank(image, 1)
         for index, frame in host.frames(image):
-            here = softened(frames.of(crops, index).to(frame.device), feather, host.stop)
-            here = match_colour(frame, here, colour_match, host.stop)
-            pasted[index] = host.pixels(paste(frame, here, host.stop))[0]
-            touched[index] = host.pixels(paste_mask(frame, here, host.stop))[0]
-        ui = shown.badge(shown.counted(len(crops), "face") + " laid back")
-        return io.NodeOutput(pasted, touched[..., 0], ui={**shown.compare(image, pasted), **ui})
+            here = feather_mask(batches.take_frame(crops, index).to(frame.device), feather, host.raise_if_cancelled)
+            here = match_colour(frame, here, colour_match, host.raise_if_cancelled)
+            pasted[index] = host.pixels(paste(frame, here, host.raise_if_cancelled))[0]
+            touched[index] = host.pixels(paste_mask(frame, here, host.raise_if_cancelled))[0]
+        ui = node_ui.badge(node_ui.plural(len(crops), "face") + " laid back")
+        return io.NodeOutput(pasted, touched[..., 0], ui={**node_ui.compare(image, pasted), **ui})
 
 
 def _edited(crops: Crops, images: Tensor | None) -> Crops:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import draw, pipeline
-from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.select import GENDERS, ORDERS, order
+from ..cscs_core import pipeline
+from ..cscs_core.faces import draw
+from ..cscs_core.faces.detectors.catalogue import DEFAULT_DETECTOR
+from ..cscs_core.faces.select import GENDERS, ORDERS, order
 from ..cscs_core.types import FaceSet, join
-from . import frames, host, models, shown, sockets
+from . import batches, host, loaded, node_ui, sockets
 
 
 class DetectFaces(io.ComfyNode):
@@ -43,7 +44,7 @@ class DetectFaces(io.ComfyNode):
                     tooltip="Lower it when a face is missed (dark, turned, half hidden); raise it when something that "
                     "is no face is marked.",
                 ),
-                models.detector_input(),
+                loaded.detector_input(),
                 sockets.Detector.Input(
                     "detector_model",
                     optional=True,
@@ -66,7 +67,7 @@ class DetectFaces(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **inputs: object) -> str:
         """Changes when a model file comes, goes or is exchanged."""
-        return repr(models.files())
+        return repr(loaded.files())
 
     @classmethod
     def execute(
@@ -74,25 +75,25 @@ class DetectFaces(io.ComfyNode):
         image: Tensor,
         faces_order: str,
         detection_threshold: float,
-        detector: str = BUNDLED,
-        detector_model: models.Choice | None = None,
+        detector: str = DEFAULT_DETECTOR,
+        detector_model: loaded.Choice | None = None,
     ) -> io.NodeOutput:
         found, lines, preview = [FaceSet.empty()], [], host.blank(image)
-        finder = models.ready(image, detector if detector_model is None else detector_model)
+        finder = loaded.ready(image, detector if detector_model is None else detector_model)
         for index, frame in host.frames(image, finder.device):
             faces = order(pipeline.find(frame, finder, threshold=detection_threshold), faces_order)
             preview[index] = host.pixels(draw.boxes(frame, faces))[0]
             lines += _lines(index, faces)
-            found.append(frames.back(faces, index))
+            found.append(batches.put_frame(faces, index))
         faces = join(found)
-        badge = shown.badge(shown.counted(len(faces), "face"))
+        badge = node_ui.badge(node_ui.plural(len(faces), "face"))
         return io.NodeOutput(faces, preview, len(faces), "\n".join(lines) or "no image came in", ui=badge)
 
 
 def _lines(index: int, faces: FaceSet) -> list[str]:
     if not len(faces):
         return [f"image {index}: no face found"]
-    lines = [f"image {index}: {shown.counted(len(faces), 'face')}"]
+    lines = [f"image {index}: {node_ui.plural(len(faces), 'face')}"]
     columns = (faces.box, faces.score, faces.age, faces.gender)
     for number, (box, score, age, gender) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         left, top, right, bottom = (round(side) for side in box)

@@ -7,12 +7,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.domain import AGREED, Crossed, Harmony, cross, find_painted
-from ..cscs_core.select import ORDERS, choose, place
+from ..cscs_core.faces.select import ORDERS, choose, describe_place
+from ..cscs_core.tasks.cross_domain import AGREEMENT, CrossDomainResult, Harmony, find_painted, swap_across_domains
 from ..cscs_core.types import FaceSet, Identity, join
-from . import frames, host, shown, sockets
+from . import batches, host, loaded, node_ui, sockets
 from . import identity as person
-from . import models as networks
 
 
 class CrossDomain(io.ComfyNode):
@@ -94,7 +93,7 @@ class CrossDomain(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "detection_threshold",
-                    default=AGREED,
+                    default=AGREEMENT,
                     min=0.05,
                     max=0.95,
                     step=0.05,
@@ -159,46 +158,46 @@ class CrossDomain(io.ComfyNode):
         detector: object = None,
     ) -> io.NodeOutput:
         indices, harmony = host.numbers(faces_index, "faces_index"), Harmony(colour, texture)
-        models, engine = networks.ready_with(target, swapper, detector)
+        models, engine = loaded.ready_with(target, swapper, detector)
         if identity is not None:
-            identity = host.own(identity, Identity, "identity")
+            identity = host.rebuild(identity, Identity, "identity")
         elif source is not None:
             identity = person.read(source, models, "source", detection=detection_threshold, look=find_painted)
         else:
             raise ValueError("Cross-Domain needs a person to put in: connect source (a picture) or identity")
-        known = pipeline.encoded(identity, engine, models)
+        known = pipeline.prepare_source(identity, engine, models)
         options = {"harmony": harmony, "strength": strength, "context": context, "resolution": int(resolution)}
-        nobody = cross(torch.zeros(1, 3, 1, 1), FaceSet.empty(models.device), known, models, **options)
+        nobody = swap_across_domains(torch.zeros(1, 3, 1, 1), FaceSet.empty(models.device), known, models, **options)
         image, touched, parts = host.blank(target), host.blank(target, 1), [nobody.crops.to("cpu")]
         alike, lines = [], []
         for index, frame in host.frames(target, models.device):
             faces = find_painted(frame, models, detection_threshold)
             chosen = choose(faces, order=faces_order, indices=indices)
             crossed = chosen.faces if strength else chosen.faces[:0]
-            done = cross(frame, crossed, known, models, **options)
+            done = swap_across_domains(frame, crossed, known, models, **options)
             image[index], touched[index] = host.pixels(done.image)[0], host.pixels(done.mask)[0]
-            parts.append(frames.back(done.crops, index))
+            parts.append(batches.put_frame(done.crops, index))
             alike += done.after.tolist()
             skipped = chosen.skipped if len(faces) else ["no face found; a lower detection_threshold finds more"]
             skipped += ["strength is 0"] * (len(crossed) < len(chosen.faces))
             lines += _lines(index, crossed, done, skipped)
         crops = join(parts)
-        count = f"{shown.counted(len(alike), 'face')}, likeness {sum(alike) / max(1, len(alike)):.2f}"
-        ui = {**shown.compare(target, image), **shown.badge(count if alike else "no face replaced")}
+        count = f"{node_ui.plural(len(alike), 'face')}, likeness {sum(alike) / max(1, len(alike)):.2f}"
+        ui = {**node_ui.compare(target, image), **node_ui.badge(count if alike else "no face replaced")}
         report = "\n".join(lines) or "no image came in"
         return io.NodeOutput(
             image, touched[..., 0], host.pixels(crops.pixels), host.masks(crops.mask), crops, report, ui=ui
         )
 
 
-def _lines(index: int, faces: FaceSet, done: Crossed, skipped: list[str]) -> list[str]:
+def _lines(index: int, faces: FaceSet, done: CrossDomainResult, skipped: list[str]) -> list[str]:
     if not len(faces):
         return [f"frame {index} is unchanged: {'; '.join(skipped)}"]
-    lines = [f"frame {index}: {shown.counted(len(faces), 'face')} replaced"]
+    lines = [f"frame {index}: {node_ui.plural(len(faces), 'face')} replaced"]
     rows = zip(faces.box.tolist(), faces.score.tolist(), done.after.tolist(), done.before.tolist(), strict=True)
     for box, score, after, before in rows:
         lines.append(
-            f"  face at {place(box)}, score {score:.2f}: likeness to the source {after:.2f}, to the face that was "
-            f"there {before:.2f}"
+            f"  face at {describe_place(box)}, score {score:.2f}: likeness to the source {after:.2f}, to the face that "
+            f"was there {before:.2f}"
         )
     return lines + [f"  left alone: {reason}" for reason in skipped]

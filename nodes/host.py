@@ -37,20 +37,20 @@ def photos(image: Tensor) -> list[Tensor]:
 
 def frames(image: Tensor, device: torch.device | None = None) -> Iterator[tuple[int, Tensor]]:
     """The pictures of an IMAGE one by one, as `photo`; between them the progress bar moves and Cancel is obeyed."""
-    for index in counted(range(image.shape[0])):
+    for index in with_progress(range(image.shape[0])):
         yield index, photo(image, index, device)
 
 
-def counted(items: Sequence[_Item]) -> Iterator[_Item]:
+def with_progress(items: Sequence[_Item]) -> Iterator[_Item]:
     """The items one by one; between them the progress bar moves and Cancel is obeyed."""
     bar = comfy.utils.ProgressBar(len(items))
     for item in items:
-        stop()
+        raise_if_cancelled()
         yield item
         bar.update(1)
 
 
-def stop() -> None:
+def raise_if_cancelled() -> None:
     """Raises what the host wants to see when the user has pressed Cancel."""
     mm.throw_exception_if_processing_interrupted()
 
@@ -72,7 +72,7 @@ def masks(masks: Tensor) -> Tensor:
     return pixels(masks)[..., 0]
 
 
-def painted(mask: Tensor | None, index: int, like: Tensor) -> Tensor | None:
+def mask_of_frame(mask: Tensor | None, index: int, like: Tensor) -> Tensor | None:
     """The MASK (B, h, w) or (h, w) of one frame, (1, 1, h, w) where and as precise as another tensor; the last one
     serves the frames beyond it."""
     if mask is None or not mask.numel():
@@ -82,14 +82,14 @@ def painted(mask: Tensor | None, index: int, like: Tensor) -> Tensor | None:
 
 
 def limit(mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
-    """The MASK of one frame as `painted`, in the frame's size, (1, 1, H, W)."""
-    mask = painted(mask, index, frame)
+    """The MASK of one frame as `mask_of_frame`, in the frame's size, (1, 1, H, W)."""
+    mask = mask_of_frame(mask, index, frame)
     if mask is None:
         return None
     return nnf.interpolate(mask, frame.shape[-2:], mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def own(value: object, kind: type[_Value], name: str) -> _Value:
+def rebuild(value: object, kind: type[_Value], name: str) -> _Value:
     """What came through a socket, as a value of this pack: a second copy of the pack has classes of its own, and
     another pack may give its sockets the same names. What an older copy does not know keeps its default. `name` is what
     the user calls the input."""
@@ -107,10 +107,10 @@ def _length(column: object) -> int | None:
 
 
 def _own(part: Any, field: str, name: str) -> Any:
-    return own(part, Crops, name) if field == "crops" else part
+    return rebuild(part, Crops, name) if field == "crops" else part
 
 
-def fitting(image: Tensor, rows: FaceSet | Crops, name: str) -> None:
+def check_frames(image: Tensor, rows: FaceSet | Crops, name: str) -> None:
     """Raises ValueError unless every row belongs to an image of the batch."""
     if len(rows) and int(rows.frame.max()) >= image.shape[0]:
         raise ValueError(

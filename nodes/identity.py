@@ -9,14 +9,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.files import BadInput
-from ..cscs_core.identity import Agreement, agreeing, known_by, photographed
-from ..cscs_core.morph import blend
-from ..cscs_core.select import ORDERS
+from ..cscs_core.faces.detectors.catalogue import DEFAULT_DETECTOR
+from ..cscs_core.faces.identity import Agreement, drop_outliers, embedded_by, require_photos
+from ..cscs_core.faces.select import ORDERS
+from ..cscs_core.io.files import BadInput
+from ..cscs_core.tasks.blend import blend
 from ..cscs_core.types import Identity
-from . import host, shown, sockets
-from . import models as networks
+from . import host, loaded, node_ui, sockets
 
 _LEFT_OUT = 0.25  # how bright the preview shows a photo that does not count
 
@@ -46,7 +45,7 @@ class FaceIdentity(io.ComfyNode):
                     tooltip="Which face is meant where a photo shows several: the first in this order, or the one "
                     "faces_index says. Change it when the preview shows the wrong person.",
                 ),
-                networks.detector_input(),
+                loaded.detector_input(),
                 sockets.Detector.Input(
                     "detector_model",
                     optional=True,
@@ -110,28 +109,28 @@ class FaceIdentity(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **inputs: object) -> str:
         """Changes when a model file comes, goes or is exchanged."""
-        return repr(networks.files())
+        return repr(loaded.files())
 
     @classmethod
     def execute(
         cls,
         image: Tensor,
         faces_order: str,
-        detector: str = BUNDLED,
+        detector: str = DEFAULT_DETECTOR,
         detector_model: object = None,
         weights: str = "",
         outlier_threshold: float = 0.0,
         faces_index: str = "",
     ) -> io.NodeOutput:
         count = image.shape[0]
-        models = networks.ready(image, detector if detector_model is None else detector_model)
+        models = loaded.ready(image, detector if detector_model is None else detector_model)
         person = read(
             image, models, "image", faces_order, weights=_weights(weights, count), numbers=_numbers(faces_index, count)
         )
-        found = agreeing(person.to("cpu"), outlier_threshold or -math.inf)
+        found = drop_outliers(person.to("cpu"), outlier_threshold or -math.inf)
         preview = host.pixels(person.crops.pixels)
         preview[~found.kept.to(preview.device)] *= _LEFT_OUT
-        return io.NodeOutput(found.identity, preview, "\n".join(_lines(found)), ui=shown.badge(_badge(found)))
+        return io.NodeOutput(found.identity, preview, "\n".join(_lines(found)), ui=node_ui.badge(_badge(found)))
 
 
 def read(
@@ -149,7 +148,7 @@ def read(
         raise ValueError(f"{name} is an empty batch; give it at least one photo of the person")
     try:
         return pipeline.identity_from(
-            host.photos(image), models, order, detection, weights, numbers, host.counted, look
+            host.photos(image), models, order, detection, weights, numbers, host.with_progress, look
         )
     except pipeline.NoFace as missing:
         which = f"picture {missing.index} of {name}" if image.shape[0] > 1 else name
@@ -188,7 +187,7 @@ def _each(name: str, text: str, number: str, example: str, count: int | None) ->
         return parts
     if len(parts) > 1:
         raise ValueError(
-            f"{name} {text!r}: {len(parts)} numbers for {shown.counted(count, 'photo')}; write one for each"
+            f"{name} {text!r}: {len(parts)} numbers for {node_ui.plural(count, 'photo')}; write one for each"
         )
     return parts * count
 
@@ -203,7 +202,7 @@ def _lines(found: Agreement) -> list[str]:
 
 def _badge(found: Agreement) -> str:
     count, lost = len(found.kept), int((~found.kept).sum())
-    return shown.counted(count, "photo") + (f", {lost} left out" if lost else "")
+    return node_ui.plural(count, "photo") + (f", {lost} left out" if lost else "")
 
 
 class BlendIdentities(io.ComfyNode):
@@ -299,21 +298,24 @@ class BlendIdentities(io.ComfyNode):
         shares = {"identity_a": 1.0}
         for name in list(people)[1:]:
             shares = {other: part * (1 - parts[name]) for other, part in shares.items()} | {name: parts[name]}
-        models = networks.ready(host.pixels(people["identity_a"].crops.pixels), detector)
-        people = {name: known_by(one.to(models.device), models.encoder) for name, one in people.items()}
+        models = loaded.ready(host.pixels(people["identity_a"].crops.pixels), detector)
+        people = {name: embedded_by(one.to(models.device), models.encoder) for name, one in people.items()}
         whole = blend(list(people.values()), list(shares.values()), models.encoder)
         lines = [
             f"{name}: share {shares[name]:.2f}, likeness of the blend {float(one.mean @ whole.mean):.2f}"
             for name, one in people.items()
         ]
         return io.NodeOutput(
-            whole.to("cpu"), host.pixels(whole.crops.pixels), "\n".join(lines), ui=shown.badge(f"{len(people)} people")
+            whole.to("cpu"),
+            host.pixels(whole.crops.pixels),
+            "\n".join(lines),
+            ui=node_ui.badge(f"{len(people)} people"),
         )
 
 
 def _photographed(value: object, name: str) -> Identity:
     """The person on a socket, which must come with photographs; `name` is what the user calls the input."""
     try:
-        return photographed(host.own(value, Identity, name))
+        return require_photos(host.rebuild(value, Identity, name))
     except BadInput as error:
         raise BadInput(f"{name}: {error}") from None

@@ -8,20 +8,20 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..cscs_core import identity_file as files
-from ..cscs_core import images, pipeline
-from ..cscs_core.example_people import EXAMPLES
-from ..cscs_core.files import BadInput
+from ..cscs_core import pipeline
+from ..cscs_core.faces import identity_file as files
+from ..cscs_core.io import images
+from ..cscs_core.io.files import BadInput
+from ..cscs_core.tasks.example_people import EXAMPLES
 from ..cscs_core.types import Identity
-from . import host, shown, sockets
-from . import models as networks
+from . import host, loaded, node_ui, sockets
 
 _REACTOR = " (ReActor, to match only)"  # after the name of a face model
 _EXAMPLES = {f"example {path.stem.replace('_', ' ')}": path for path in sorted(EXAMPLES.glob("*.jpg"))}
 
 
 def _ours() -> Path:
-    return networks.store().home / "identities"
+    return loaded.store().home / "identities"
 
 
 def _reactors() -> Path:
@@ -69,11 +69,11 @@ class SaveIdentity(io.ComfyNode):
     @classmethod
     def execute(cls, identity: Identity, filename: str, overwrite: bool) -> io.NodeOutput:
         path = files.named(_ours(), filename)
-        person = host.own(identity, Identity, "identity")
+        person = host.rebuild(identity, Identity, "identity")
         files.save_identity(path, person, overwrite)
         count = len(person.weight)
-        report = f"{shown.counted(count, 'face')}, {path.stat().st_size / 1e6:.1f} MB, written to {path}"
-        return io.NodeOutput(report, ui={**shown.badge(f"saved {path.stem}"), **shown.text(report)})
+        report = f"{node_ui.plural(count, 'face')}, {path.stat().st_size / 1e6:.1f} MB, written to {path}"
+        return io.NodeOutput(report, ui={**node_ui.badge(f"saved {path.stem}"), **node_ui.text(report)})
 
 
 class LoadIdentity(io.ComfyNode):
@@ -125,10 +125,10 @@ class LoadIdentity(io.ComfyNode):
         person = _read(_found(file))
         count = len(person.crops)
         faces = person.crops.pixels if count else torch.full((1, 3, 512, 512), 0.5)
-        few = shown.counted(count, "face")
+        few = node_ui.plural(count, "face")
         holds = few if count else "no face, only measurements: it can be matched, not swapped"
         report = f"{file}: {holds}; measured by {person.encoder}"
-        return io.NodeOutput(person, host.pixels(faces), report, ui=shown.badge(few if count else "to match only"))
+        return io.NodeOutput(person, host.pixels(faces), report, ui=node_ui.badge(few if count else "to match only"))
 
 
 def _listed() -> list[str]:
@@ -149,4 +149,4 @@ def _read(path: Path) -> Identity:
     if path not in _EXAMPLES.values():
         return files.load_identity(path)
     photo = images.read(path)
-    return pipeline.identity_from([photo], networks.ready(host.pixels(photo))).to("cpu")
+    return pipeline.identity_from([photo], loaded.ready(host.pixels(photo))).to("cpu")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..cscs_core import detectors, restorers, swappers
-from ..cscs_core.registry import MODELS
-from ..cscs_core.store import listing, named
-from . import models, sockets
+from ..cscs_core.faces.detectors import catalogue as detectors
+from ..cscs_core.faces.restorers import catalogue as restorers
+from ..cscs_core.faces.swappers import catalogue as swappers
+from ..cscs_core.hub.registry import MODELS
+from ..cscs_core.hub.store import listing, lookup
+from . import loaded, sockets
 
 _BUNDLED = ("lite", "warp")
 _WHAT = {
@@ -24,7 +26,7 @@ _WHAT = {
 class LoadModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = listing(models.store())
+        files = listing(loaded.store())
         return io.Schema(
             node_id="CSCS_LoadModel",
             display_name="Load Model (CSCS)",
@@ -44,8 +46,8 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "device",
-                    options=list(models.DEVICES),
-                    default=models.DEVICES[0],
+                    options=list(loaded.DEVICES),
+                    default=loaded.DEVICES[0],
                     optional=True,
                     advanced=True,
                     tooltip="auto is where ComfyUI computes. cpu when the graphics card's memory is needed for "
@@ -72,25 +74,25 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, detector: str, swapper: str, restorer: str, device: str = "auto") -> str:
         """Changes when a model file comes, goes or is exchanged."""
-        return repr(models.files())
+        return repr(loaded.files())
 
     @classmethod
     def execute(cls, detector: str, swapper: str, restorer: str, device: str = "auto") -> io.NodeOutput:
         names = {"detector": detector, "swapper": swapper, "restorer": restorer}
         _check(names)
-        files = listing(models.store())
+        files = listing(loaded.store())
         info = [f"{role} {name}: {_said(role, name, files)}" for role, name in names.items()]
         chosen = [
-            models.Choice("detector", detector, device),
-            models.Choice("swapper", swapper, device),
-            models.Choice("restorer", restorer, device),
+            loaded.Choice("detector", detector, device),
+            loaded.Choice("swapper", swapper, device),
+            loaded.Choice("restorer", restorer, device),
         ]
         return io.NodeOutput(*chosen, "\n".join(info))
 
 
 def _there() -> dict[str, list[str]]:
     """The names of each role whose files are here."""
-    store = models.store()
+    store = loaded.store()
     return {
         "detector": detectors.available(store),
         "swapper": swappers.available(store),
@@ -104,7 +106,7 @@ def _check(names: Mapping[str, str | None]) -> None:
     for role, name in names.items():
         if name is not None and name not in there[role]:
             raise ValueError(
-                f"{role} {name}: its files are not there (any more); put them into {models.store().home}, or choose "
+                f"{role} {name}: its files are not there (any more); put them into {loaded.store().home}, or choose "
                 f"{' or '.join(there[role])}"
             )
 
@@ -116,7 +118,7 @@ def _said(role: str, name: str, files: dict[str, Path]) -> str:
     spec = MODELS.get("cscs_generator" if name == "cscs" else name)
     if spec is None:
         return "insightface pack, most for non-commercial research; needs insightface and onnxruntime"
-    path = restorers.file_of(name, files) if role == "restorer" else named(files, spec)
+    path = restorers.file_of(name, files) if role == "restorer" else lookup(files, spec)
     terms = spec.licence + (", non-commercial" if spec.noncommercial and "non-commercial" not in spec.licence else "")
     return f"{terms}; {_state(role, path)}"
 

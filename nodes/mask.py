@@ -10,12 +10,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.face_mask import COMBINE, KINDS, masked, seen
-from ..cscs_core.face_mask import FaceMask as Options
-from ..cscs_core.swap import attention, suited
+from ..cscs_core.faces.mask import COMBINE, KINDS, apply_mask, warp_limit
+from ..cscs_core.faces.mask import MaskOptions as Options
+from ..cscs_core.faces.swappers.base import attention, check_fits
 from ..cscs_core.types import Crops, Identity
-from . import host, shown, sockets
-from . import models as networks
+from . import host, loaded, node_ui, sockets
 
 
 class FaceMask(io.ComfyNode):
@@ -115,39 +114,42 @@ class FaceMask(io.ComfyNode):
         swapper: object = None,
         image: Tensor | None = None,
     ) -> io.NodeOutput:
-        crops, options = host.own(crops, Crops, "crops"), Options(kind, grow, feather, keep_eyes, keep_mouth, combine)
+        crops, options = (
+            host.rebuild(crops, Crops, "crops"),
+            Options(kind, grow, feather, keep_eyes, keep_mouth, combine),
+        )
         looks, device = (_attention(crops, identity, swapper) if kind == "attention" else None), mm.get_torch_device()
         masks = torch.zeros_like(crops.mask)
         if image is not None:
-            host.fitting(image, crops, "crops")
-        for frame in host.counted(crops.frame.unique().tolist()):
+            host.check_frames(image, crops, "crops")
+        for frame in host.with_progress(crops.frame.unique().tolist()):
             rows = crops.frame == frame
             here = crops[rows].to(device)
             limit = _limit(mask, image, frame, here)
             look = None if looks is None else looks[rows].to(device)
-            masks[rows] = masked(here, options, limit, look, host.stop).mask.to(masks)
-        said = shown.counted(len(crops), "mask")
+            masks[rows] = apply_mask(here, options, limit, look, host.raise_if_cancelled).mask.to(masks)
+        said = node_ui.plural(len(crops), "mask")
         if mask is not None and len(crops) and not masks.any():
             said += ", all black: the mask lets nothing change"
-        return io.NodeOutput(replace(crops, mask=masks), host.masks(masks), ui=shown.badge(said))
+        return io.NodeOutput(replace(crops, mask=masks), host.masks(masks), ui=node_ui.badge(said))
 
 
 def _limit(mask: Tensor | None, image: Tensor | None, frame: int, crops: Crops) -> Tensor | None:
     """Where the MASK lets the crops of one frame change, (F, 1, S, S); without an IMAGE it is as large as theirs."""
-    area = host.painted(mask, frame, crops.mask)
+    area = host.mask_of_frame(mask, frame, crops.mask)
     if image is not None:
         area = host.limit(mask, frame, host.photo(image, frame, crops.mask.device))
-    return None if area is None else seen(area, crops)
+    return None if area is None else warp_limit(area, crops)
 
 
 def _attention(crops: Crops, identity: Identity | None, swapper: object) -> Tensor:
     """Where the swapper looks at the person in each crop, (F, 1, S, S)."""
     if identity is None or swapper is None:
         raise ValueError("kind attention needs to know who is put in and by what: connect identity and swapper (cscs)")
-    models, engine = networks.ready_with(crops.pixels.movedim(1, -1), swapper)
-    person = pipeline.encoded(host.own(identity, Identity, "identity"), engine, models).person
-    suited(crops, engine, of_any_size=True)
+    models, engine = loaded.ready_with(crops.pixels.movedim(1, -1), swapper)
+    person = pipeline.prepare_source(host.rebuild(identity, Identity, "identity"), engine, models).person
+    check_fits(crops, engine, of_any_size=True)
     looks = []
-    for rows in host.counted(torch.arange(len(crops)).split(1)):
+    for rows in host.with_progress(torch.arange(len(crops)).split(1)):
         looks.append(attention(crops[rows].to(models.device), person, engine).to("cpu"))
     return torch.cat(looks)

@@ -13,12 +13,11 @@ import torch.nn.functional as nnf
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import images
-from ..cscs_core.pair_manifest import Line
-from ..cscs_core.pair_worker import PhotographInMemory, Plan, Tools
-from ..cscs_core.pairs import make_pairs, summary
-from ..cscs_core.train.swap_data import PROXY
-from . import host, models, shown, sockets
+from ..cscs_core.io import images
+from ..cscs_core.pairs.make import make_pairs, summary
+from ..cscs_core.pairs.manifest import PROXY, Line
+from ..cscs_core.pairs.worker import PhotographInMemory, Plan, Tools
+from . import host, loaded, node_ui, sockets
 
 _ROWS, _CELL = 12, 192  # of the sheet: photographs at most, and px
 _FEW = 6  # faces below which the user is warned
@@ -99,22 +98,22 @@ class ProxyPairs(io.ComfyNode):
         seed: int,
         count: int,
         size: int,
-        detector: models.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
         plan = Plan(size, seed, count)
         output = Path(folder_paths.get_output_directory())
         folder = inside(output, f"{filename_prefix}_{size}px_{count}x_seed{seed}")
         photographs = {one.name: one for one in _photographs(image)}
         if not photographs:
-            return io.NodeOutput(_sheet([]), "no image came in", folder.as_posix(), ui=shown.badge("no image"))
-        tools = Tools(models.ready(image, detector), host.stop)
+            return io.NodeOutput(_sheet([]), "no image came in", folder.as_posix(), ui=node_ui.badge("no image"))
+        tools = Tools(loaded.ready(image, detector), host.raise_if_cancelled)
         everything, _ = make_pairs(photographs, output / folder, plan, tools=tools, track=_track)
         told = {line["name"]: line for line in everything}
         lines = [told[name] | {"source": one.source} for name, one in photographs.items()]
         preview = _sheet([_row(output / folder, line) for line in lines if "skipped" not in line][:_ROWS])
         report = "\n".join([f"{folder.as_posix()}: {summary(everything)}", *map(_told, lines), *_advice(lines)])
         made = sum("skipped" not in line for line in lines)
-        ui = shown.pictures(preview) | shown.badge(f"pairs of {made} of {len(lines)} photographs")
+        ui = node_ui.pictures(preview) | node_ui.badge(f"pairs of {made} of {len(lines)} photographs")
         return io.NodeOutput(preview, report, folder.as_posix(), ui=ui)
 
 
@@ -133,7 +132,7 @@ def _photographs(image: Tensor) -> list[PhotographInMemory]:
 
 
 def _track(names: Sequence[str], doing: str) -> Iterator[str]:
-    return host.counted(names)
+    return host.with_progress(names)
 
 
 def _told(line: Line) -> str:
@@ -151,7 +150,7 @@ def _advice(lines: Sequence[Line]) -> list[str]:
     if not 0 < faces < _FEW:
         return []
     return [
-        f"{shown.counted(faces, 'face')} can lend hair, background and features here, which is too few to learn from; "
+        f"{node_ui.plural(faces, 'face')} can lend hair, background and features here, which is too few to learn from; "
         "give a dozen photographs or more at once, with another filename_prefix"
     ]
 

@@ -6,10 +6,10 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import draw
+from ..cscs_core.faces import draw
 from ..cscs_core.types import FaceSet
-from . import host, shown, sockets
-from .frames import with_faces
+from . import host, node_ui, sockets
+from .batches import with_faces
 
 
 class PreviewFaces(io.ComfyNode):
@@ -66,19 +66,19 @@ class PreviewFaces(io.ComfyNode):
         dense_mesh: bool,
         chosen: FaceSet | None = None,
     ) -> io.NodeOutput:
-        faces = host.own(faces, FaceSet, "faces")
-        host.fitting(image, faces, "faces")
-        bright = None if chosen is None else _among(faces, host.own(chosen, FaceSet, "chosen"))
+        faces = host.rebuild(faces, FaceSet, "faces")
+        host.check_frames(image, faces, "faces")
+        bright = None if chosen is None else _among(faces, host.rebuild(chosen, FaceSet, "chosen"))
         drawn = host.blank(image)
         for index in range(len(image)):
-            host.stop()
+            host.raise_if_cancelled()
             drawn[index] = image[index, ..., :3].nan_to_num(0.0, 1.0, 0.0)
         for rows, frame, here in with_faces(image, faces, torch.device("cpu")):
             written = {"tracks": here.track, "none": torch.full_like(here.track, -1)}.get(numbers)
             kept = None if bright is None else bright[rows]
             marked = draw.boxes(frame, here, numbers=written, chosen=kept, points=landmarks, dense=dense_mesh)
             drawn[int(faces.frame[rows][0])] = host.pixels(marked)[0]
-        return io.NodeOutput(drawn, ui=shown.pictures(drawn) | shown.badge(_badge(faces, image)))
+        return io.NodeOutput(drawn, ui=node_ui.pictures(drawn) | node_ui.badge(_badge(faces, image)))
 
 
 def _among(faces: FaceSet, chosen: FaceSet) -> Tensor:

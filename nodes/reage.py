@@ -6,12 +6,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.reage import SAME_PERSON, TAKES, ReAged, reage
-from ..cscs_core.select import ORDERS, place
-from ..cscs_core.swap import side_within
-from . import host, shown, sockets
+from ..cscs_core.faces.select import ORDERS, describe_place
+from ..cscs_core.faces.swappers.base import largest_size
+from ..cscs_core.tasks.reage import SAME_PERSON, TAKES, ReAged, reage
+from . import host, loaded, node_ui, sockets
 from . import identity as person
-from . import models as networks
 
 
 class ReAge(io.ComfyNode):
@@ -134,9 +133,9 @@ class ReAge(io.ComfyNode):
         detector: object = None,
     ) -> io.NodeOutput:
         indices = host.numbers(faces_index, "faces_index")
-        models, engine = networks.ready_with(image, swapper, detector)
+        models, engine = loaded.ready_with(image, swapper, detector)
         identity = person.read(reference, models, "reference", detection=detection_threshold)
-        known = pipeline.encoded(identity, engine, models)
+        known = pipeline.prepare_source(identity, engine, models)
         result, touched, before, lines = host.blank(image), host.blank(image, 1), [], []
         for index, frame in host.frames(image, models.device):
             done = reage(
@@ -149,15 +148,15 @@ class ReAge(io.ComfyNode):
                 indices=indices,
                 threshold=same_person_threshold,
                 only_same=same_person_only,
-                size=side_within(engine, int(resolution)),
+                size=largest_size(engine, int(resolution)),
                 detection=detection_threshold,
             )
             result[index], touched[index] = host.pixels(done.image)[0], host.pixels(done.mask)[0]
             before += done.before.tolist()
             lines += _lines(index, done, same_person_threshold)
         similarity = sum(before) / max(1, len(before))
-        count = f"{shown.counted(len(before), 'face')}, likeness before {similarity:.2f}"
-        ui = {**shown.compare(image, result), **shown.badge(count if before else "no face re-aged")}
+        count = f"{node_ui.plural(len(before), 'face')}, likeness before {similarity:.2f}"
+        ui = {**node_ui.compare(image, result), **node_ui.badge(count if before else "no face re-aged")}
         report = "\n".join(lines) or "no image came in"
         return io.NodeOutput(result, touched[..., 0], similarity, report, ui=ui)
 
@@ -165,10 +164,12 @@ class ReAge(io.ComfyNode):
 def _lines(index: int, done: ReAged, threshold: float) -> list[str]:
     if not len(done.faces):
         return [f"frame {index} is unchanged: {'; '.join(done.skipped)}"]
-    lines = [f"frame {index}: {shown.counted(len(done.faces), 'face')} re-aged"]
+    lines = [f"frame {index}: {node_ui.plural(len(done.faces), 'face')} re-aged"]
     rows = zip(done.faces.box.tolist(), done.before.tolist(), done.after.tolist(), strict=True)
     for box, before, after in rows:
-        lines.append(f"  face at {place(box)}: likeness to the reference {before:.2f} before, {after:.2f} after")
+        lines.append(
+            f"  face at {describe_place(box)}: likeness to the reference {before:.2f} before, {after:.2f} after"
+        )
         if before < threshold:
             lines.append(f"  {before:.2f} is below {threshold:.2f}: image and reference may show two different people")
     return lines + [f"  left alone: {reason}" for reason in done.skipped]

@@ -10,13 +10,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import cards, pipeline
-from ..cscs_core.identity import known_by
-from ..cscs_core.measure import Measured, report, sentences
-from ..cscs_core.select import ORDERS, order
+from ..cscs_core import pipeline
+from ..cscs_core.faces import cards
+from ..cscs_core.faces.identity import embedded_by
+from ..cscs_core.faces.select import ORDERS, order
+from ..cscs_core.tasks.report import FaceMeasures, report, sentences
 from ..cscs_core.types import FaceSet, Identity
-from . import frames, host, shown, sockets
-from . import models as networks
+from . import batches, host, loaded, node_ui, sockets
 
 _MOST = 32  # cards; each takes 3 MB
 
@@ -89,26 +89,26 @@ class FaceReport(io.ComfyNode):
         identity: Identity | None = None,
         faces: FaceSet | None = None,
         mask: Tensor | None = None,
-        detector: networks.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
         if target.shape[:3] != result.shape[:3]:
             raise ValueError(
                 f"target is {_size(target)} and result is {_size(result)}: connect the same images before and after"
             )
-        given = None if faces is None else host.own(faces, FaceSet, "faces")
+        given = None if faces is None else host.rebuild(faces, FaceSet, "faces")
         if given is not None:
-            host.fitting(target, given, "faces")
-        models = networks.ready(target, detector)
+            host.check_frames(target, given, "faces")
+        models = loaded.ready(target, detector)
         person = None
         if identity is not None:
-            person = known_by(host.own(identity, Identity, "identity").to(models.device), models.encoder)
+            person = embedded_by(host.rebuild(identity, Identity, "identity").to(models.device), models.encoder)
         rows, sheets, lines = [], [], []
         for index, before in host.frames(target, models.device):
             after = host.photo(result, index, models.device)
             if given is None:
                 here = order(pipeline.find(before, models, detection_threshold), ORDERS[0])
             else:
-                here = frames.of(given, index).to(models.device)
+                here = batches.take_frame(given, index).to(models.device)
             area = host.limit(mask, index, before)
             measured = report(before, after, here, models, person, area, detection_threshold)
             for row in (replace(row, frame=index) for row in measured):
@@ -121,20 +121,20 @@ class FaceReport(io.ComfyNode):
         lowest = min((_likeness(row, person is not None) for row in rows if row.changed), default=0.0)
         said = _summary(rows, lowest, person is not None)
         text = "\n".join([said, *lines])
-        ui = {**shown.compare(target, result), **shown.text(text), **shown.badge(said)}
+        ui = {**node_ui.compare(target, result), **node_ui.text(text), **node_ui.badge(said)}
         picture = host.pixels(torch.stack(sheets or [cards.blank(["no face found"])]))
         return io.NodeOutput(text, _json(rows), lowest, picture, ui=ui)
 
 
-def _likeness(row: Measured, to_source: bool) -> float:
+def _likeness(row: FaceMeasures, to_source: bool) -> float:
     return (row.similarity_to_source if to_source else row.similarity_to_before) or 0.0
 
 
-def _summary(rows: Sequence[Measured], lowest: float, to_source: bool) -> str:
+def _summary(rows: Sequence[FaceMeasures], lowest: float, to_source: bool) -> str:
     if not rows:
         return "no face found"
     changed = [row for row in rows if row.changed]
-    said = f"{shown.counted(len(rows), 'face')}, {len(changed)} changed"
+    said = f"{node_ui.plural(len(rows), 'face')}, {len(changed)} changed"
     if changed:
         said += f", likeness to {'the source' if to_source else 'before'} {lowest:.2f}"
         said += " at the lowest" * (len(changed) > 1)
@@ -146,7 +146,7 @@ def _indented(lines: Sequence[str]) -> list[str]:
     return [lines[0], *(f"  {line}" for line in lines[1:])]
 
 
-def _json(rows: Sequence[Measured]) -> str:
+def _json(rows: Sequence[FaceMeasures]) -> str:
     """A list of objects with the names of Measured; what is not known is null."""
     return json.dumps([{key: _rounded(value) for key, value in asdict(row).items()} for row in rows], allow_nan=False)
 

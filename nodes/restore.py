@@ -6,11 +6,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.identity import encode
-from ..cscs_core.restore import Restoration, restore_faces
-from ..cscs_core.select import place
+from ..cscs_core.faces.identity import encode
+from ..cscs_core.faces.restorers.base import Restoration, restore_faces
+from ..cscs_core.faces.select import describe_place
 from ..cscs_core.types import FaceSet
-from . import frames, host, models, shown, sockets
+from . import batches, host, loaded, node_ui, sockets
 
 
 class RestoreFaces(io.ComfyNode):
@@ -85,19 +85,19 @@ class RestoreFaces(io.ComfyNode):
         codeformer_weight: float,
         faces: FaceSet | None = None,
         mask: Tensor | None = None,
-        restorer: models.Choice | None = None,
-        detector: models.Choice | None = None,
+        restorer: loaded.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
         if faces is not None:
-            faces = host.own(faces, FaceSet, "faces")
-            host.fitting(image, faces, "faces")
-        finder, engine = models.ready_to_restore(image, restorer, detector)
+            faces = host.rebuild(faces, FaceSet, "faces")
+            host.check_frames(image, faces, "faces")
+        finder, engine = loaded.ready_to_restore(image, restorer, detector)
         restoration = Restoration(engine, restore_visibility, codeformer_weight)
         restored, touched, lines, count = host.blank(image), host.blank(image, 1), [], 0
         for index, frame in host.frames(image, finder.device):
-            here = pipeline.find(frame, finder) if faces is None else frames.of(faces, index).to(finder.device)
+            here = pipeline.find(frame, finder) if faces is None else batches.take_frame(faces, index).to(finder.device)
             limit = host.limit(mask, index, frame)
-            done, changed = restore_faces(frame, here, restoration, limit, host.stop)
+            done, changed = restore_faces(frame, here, restoration, limit, host.raise_if_cancelled)
             restored[index], touched[index] = host.pixels(done)[0], host.pixels(changed)[0]
             if why := _unchanged(here, restore_visibility, limit):
                 lines.append(f"frame {index} is unchanged: {why}")
@@ -105,7 +105,7 @@ class RestoreFaces(io.ComfyNode):
             alike = (encode(frame, here, finder.encoder) * encode(done, here, finder.encoder)).sum(-1)
             lines += _lines(index, here, alike)
             count += len(here)
-        ui = {**shown.compare(image, restored), **shown.badge(f"{shown.counted(count, 'face')} restored")}
+        ui = {**node_ui.compare(image, restored), **node_ui.badge(f"{node_ui.plural(count, 'face')} restored")}
         return io.NodeOutput(restored, touched[..., 0], "\n".join(lines) or "no image came in", ui=ui)
 
 
@@ -119,7 +119,7 @@ def _unchanged(faces: FaceSet, visibility: float, limit: Tensor | None) -> str:
 
 
 def _lines(index: int, faces: FaceSet, alike: Tensor) -> list[str]:
-    lines = [f"frame {index}: {shown.counted(len(faces), 'face')} restored"]
+    lines = [f"frame {index}: {node_ui.plural(len(faces), 'face')} restored"]
     for box, cosine in zip(faces.box.tolist(), alike.tolist(), strict=True):
-        lines.append(f"  face at {place(box)}: likeness to itself {cosine:.2f}")
+        lines.append(f"  face at {describe_place(box)}: likeness to itself {cosine:.2f}")
     return lines

@@ -10,8 +10,8 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import images
-from ..cscs_core.provenance import LABEL, labelled, synthetic
+from ..cscs_core.io import images
+from ..cscs_core.io.provenance import LABEL, labelled, synthetic
 from . import host
 
 FORMATS = ("png", "jpg", "webp")
@@ -92,7 +92,7 @@ class SaveImage(io.ComfyNode):
             filename_prefix, folder_paths.get_output_directory(), image.shape[2], image.shape[1]
         )
         saved = []
-        for index in host.counted(range(image.shape[0])):
+        for index in host.with_progress(range(image.shape[0])):
             stem = name.replace("%batch_num%", str(index))
             while (path := Path(folder) / f"{stem}_{number:05}_.{format}").exists():
                 number += 1

@@ -7,11 +7,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.identity import known_by
-from ..cscs_core.select import GENDERS, ORDERS, choose, inside
+from ..cscs_core.faces.identity import embedded_by
+from ..cscs_core.faces.select import GENDERS, ORDERS, choose, share_inside
 from ..cscs_core.types import FaceSet, Identity
-from . import host, models, shown, sockets
-from .frames import with_faces
+from . import host, loaded, node_ui, sockets
+from .batches import with_faces
 
 _ANY = "any"
 _OLDEST = 120  # years
@@ -149,10 +149,10 @@ class SelectFaces(io.ComfyNode):
         age_to: int,
         reference: Identity | None = None,
         mask: Tensor | None = None,
-        detector: models.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
-        faces = host.own(faces, FaceSet, "faces")
-        host.fitting(image, faces, "faces")
+        faces = host.rebuild(faces, FaceSet, "faces")
+        host.check_frames(image, faces, "faces")
         chosen = choose(
             faces,
             order=faces_order,
@@ -168,14 +168,14 @@ class SelectFaces(io.ComfyNode):
         )
         skipped = "\n".join(chosen.skipped) or ("no face is left out" if len(faces) else "no face came in")
         badge = f"{len(chosen.faces)} of {len(faces)} faces"
-        shows = shown.badge(badge) | shown.picker(image, chosen.candidates, chosen.faces)
+        shows = node_ui.badge(badge) | node_ui.picker(image, chosen.candidates, chosen.faces)
         return io.NodeOutput(chosen.faces, len(chosen.faces), skipped, ui=shows)
 
 
-def _likeness(image: Tensor, faces: FaceSet, reference: Identity, detector: models.Choice | None) -> Tensor:
+def _likeness(image: Tensor, faces: FaceSet, reference: Identity, detector: loaded.Choice | None) -> Tensor:
     """The cosine of each face and the reference, (F,)."""
-    finder = models.ready(image, detector)
-    person = known_by(host.own(reference, Identity, "reference").to(finder.device), finder.encoder)
+    finder = loaded.ready(image, detector)
+    person = embedded_by(host.rebuild(reference, Identity, "reference").to(finder.device), finder.encoder)
     alike = torch.zeros_like(faces.score)
     for rows, frame, here in with_faces(image, faces, finder.device):
         alike[rows] = pipeline.likeness(frame, here, person, finder).to(alike)
@@ -187,5 +187,5 @@ def _within(image: Tensor, faces: FaceSet, mask: Tensor) -> Tensor:
     white = torch.zeros_like(faces.score)
     for rows, frame, here in with_faces(image, faces, torch.device("cpu")):
         limit = host.limit(mask, int(faces.frame[rows][0]), frame)
-        white[rows] = 1.0 if limit is None else inside(here, limit)
+        white[rows] = 1.0 if limit is None else share_inside(here, limit)
     return white

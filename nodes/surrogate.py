@@ -6,18 +6,18 @@ from comfy_api.latest import io
 from torch import Generator
 
 from ..cscs_core import pipeline
-from ..cscs_core.align import resize
-from ..cscs_core.example_people import GROWN, example_crops
-from ..cscs_core.identity import Encoder, embedded
-from ..cscs_core.one_by_one import Make, one_by_one
-from ..cscs_core.pair_recipe import Pool, telling
+from ..cscs_core.faces.align import resize
+from ..cscs_core.faces.identity import Encoder, embed_crops
+from ..cscs_core.faces.swappers.base import Swapper
 from ..cscs_core.pipeline import Models
-from ..cscs_core.source_surrogate import Chance, SourceOptions, source_surrogate
-from ..cscs_core.surrogate import Surrogate
-from ..cscs_core.swap import Swapper
-from ..cscs_core.target_surrogate import Judge, erased, from_donor, from_swapper, people_of
+from ..cscs_core.surrogates.attempts import Make, best_of_tries
+from ..cscs_core.surrogates.base import Surrogate
+from ..cscs_core.surrogates.recipe import Pool, with_pool_rows
+from ..cscs_core.surrogates.source import Chance, SourceOptions, source_surrogate
+from ..cscs_core.surrogates.target import Judge, erase_identity, from_donor, from_swapper, identities_of
+from ..cscs_core.tasks.example_people import GROWN, example_crops
 from ..cscs_core.types import Crops, Identity
-from . import host, made, models, sockets
+from . import host, loaded, sockets, surrogate_common
 
 _KINDS = ("donor", "swapper", "erase")
 _SAME = 0.5  # likeness from which a donor is the face itself
@@ -43,18 +43,18 @@ class SourceSurrogate(io.ComfyNode):
                 "proxy",
             ],
             inputs=[
-                made.crops_input("The faces to make other pictures of, from Align Faces."),
-                made.seed_input(),
-                made.strength_input(
+                surrogate_common.crops_input("The faces to make other pictures of, from Align Faces."),
+                surrogate_common.seed_input(),
+                surrogate_common.strength_input(
                     "expression", 1.0, "How far lids, brows, lips and jaw move. Lower it when mouths look odd."
                 ),
-                made.strength_input(
+                surrogate_common.strength_input(
                     "pose", 1.0, "How far the head turns; 1 is up to 20 degrees. Lower it when noses bend."
                 ),
-                made.strength_input(
+                surrogate_common.strength_input(
                     "light", 1.0, "How much a lamp from one side and other colours change the picture."
                 ),
-                made.strength_input(
+                surrogate_common.strength_input(
                     "damage", 0.3, "How blurred, grainy and compressed the picture gets. 0 keeps it as clear as it was."
                 ),
                 io.Boolean.Input(
@@ -68,7 +68,7 @@ class SourceSurrogate(io.ComfyNode):
                     tooltip="Shows the face from the other side, as in a mirror. Leave it off when the crops are to be "
                     "pasted back.",
                 ),
-                made.tries_input(),
+                surrogate_common.tries_input(),
                 io.Float.Input(
                     "least_likeness",
                     default=0.5,
@@ -85,9 +85,9 @@ class SourceSurrogate(io.ComfyNode):
                     tooltip="Faces whose hair and background are borrowed, from Align Faces. Not connected, the "
                     "bundled example people lend theirs.",
                 ),
-                made.detector_input(),
+                surrogate_common.detector_input(),
             ],
-            outputs=made.outputs(),
+            outputs=surrogate_common.outputs(),
         )
 
     @classmethod
@@ -104,12 +104,12 @@ class SourceSurrogate(io.ComfyNode):
         tries: int,
         least_likeness: float,
         others: Crops | None = None,
-        detector: models.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
-        crops = host.own(crops, Crops, "crops")
+        crops = host.rebuild(crops, Crops, "crops")
         if not len(crops):
-            return made.result(crops)
-        tools = models.ready(made.image(crops), detector)
+            return surrogate_common.result(crops)
+        tools = loaded.ready(surrogate_common.image(crops), detector)
         lenders = _somebody(others, "others", crops, tools)
         lit, poor = Chance(1.0, light), Chance(1.0, damage)
         options = SourceOptions(
@@ -123,7 +123,7 @@ class SourceSurrogate(io.ComfyNode):
             surroundings=Chance(float(surroundings)),
             flip=Chance(float(mirror)),
         )
-        outcome = one_by_one(
+        outcome = best_of_tries(
             crops,
             seed,
             lambda one, generator: source_surrogate(one, generator, options, others=lenders),
@@ -131,10 +131,10 @@ class SourceSurrogate(io.ComfyNode):
             lambda before, made, likeness: likeness >= least_likeness,
             tries,
             device=tools.device,
-            faces=host.counted,
-            pause=host.stop,
+            faces=host.with_progress,
+            check_cancel=host.raise_if_cancelled,
         )
-        return made.result(crops, outcome, f"likeness must be at least {least_likeness:.2f}")
+        return surrogate_common.result(crops, outcome, f"likeness must be at least {least_likeness:.2f}")
 
 
 class TargetSurrogate(io.ComfyNode):
@@ -149,7 +149,7 @@ class TargetSurrogate(io.ComfyNode):
             "second half of a training pair; a swap back should give the face that came in.",
             search_aliases=["anonymize face", "somebody else", "replace person", "training data", "proxy"],
             inputs=[
-                made.crops_input("The faces whose place somebody else takes, from Align Faces."),
+                surrogate_common.crops_input("The faces whose place somebody else takes, from Align Faces."),
                 io.Combo.Input(
                     "kind",
                     options=list(_KINDS),
@@ -157,8 +157,8 @@ class TargetSurrogate(io.ComfyNode):
                     tooltip="donor lays on the face of the donor who is turned and lit most alike; swapper swaps a "
                     "person in with the connected swapper; erase leaves only a coarse blur of other proportions.",
                 ),
-                made.seed_input(),
-                made.tries_input(),
+                surrogate_common.seed_input(),
+                surrogate_common.tries_input(),
                 io.Float.Input(
                     "most_likeness",
                     default=0.5,
@@ -187,9 +187,9 @@ class TargetSurrogate(io.ComfyNode):
                     tooltip="Counts for kind swapper only: the person to put in. Not connected, one of the donors is "
                     "drawn for each face.",
                 ),
-                made.detector_input(),
+                surrogate_common.detector_input(),
             ],
-            outputs=made.outputs(),
+            outputs=surrogate_common.outputs(),
         )
 
     @classmethod
@@ -201,36 +201,38 @@ class TargetSurrogate(io.ComfyNode):
         tries: int,
         most_likeness: float,
         donors: Crops | None = None,
-        swapper: models.Choice | None = None,
+        swapper: loaded.Choice | None = None,
         identity: Identity | None = None,
-        detector: models.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
-        crops = host.own(crops, Crops, "crops")
+        crops = host.rebuild(crops, Crops, "crops")
         if not len(crops):
-            return made.result(crops)
+            return surrogate_common.result(crops)
         tools, engine = _tools(crops, kind, swapper, detector)
         make, most = _way(kind, crops, donors, identity, tools, engine), most_likeness + _BLURRED * (kind == "erase")
         judge = Judge(landmarks=None if kind == "erase" else tools.landmarks)  # no points are found in a blur
-        outcome = one_by_one(
+        outcome = best_of_tries(
             crops,
             seed,
             make,
             tools.encoder,
-            lambda before, made, likeness: likeness <= most and bool(judge.steady(before, made)),
+            lambda before, made, likeness: likeness <= most and bool(judge.same_pose(before, made)),
             tries,
             alike=False,
             device=tools.device,
-            faces=host.counted,
-            pause=host.stop,
+            faces=host.with_progress,
+            check_cancel=host.raise_if_cancelled,
         )
-        return made.result(crops, outcome, f"likeness must be at most {most:.2f}, pose and expression the same")
+        return surrogate_common.result(
+            crops, outcome, f"likeness must be at most {most:.2f}, pose and expression the same"
+        )
 
 
 def _somebody(given: Crops | None, name: str, crops: Crops, tools: Models) -> Crops:
     """The faces that came in as donors, or the example people, as large as the crops, on the device of the models."""
     if given is None:
         return example_crops(tools, crops.size)[:GROWN]
-    given = host.own(given, Crops, name)
+    given = host.rebuild(given, Crops, name)
     if not len(given):
         raise ValueError(f"{name} holds no face; connect Align Faces of photos with people, or disconnect it")
     return resize(given.to(tools.device), crops.size)
@@ -239,8 +241,8 @@ def _somebody(given: Crops | None, name: str, crops: Crops, tools: Models) -> Cr
 def _tools(crops: Crops, kind: str, swapper: object, detector: object) -> tuple[Models, Swapper | None]:
     """The networks that the kind needs."""
     if kind == "swapper":
-        return models.ready_with(made.image(crops), swapper, detector)
-    return models.ready(made.image(crops), detector), None
+        return loaded.ready_with(surrogate_common.image(crops), swapper, detector)
+    return loaded.ready(surrogate_common.image(crops), detector), None
 
 
 def _way(
@@ -248,26 +250,26 @@ def _way(
 ) -> Make:
     """How somebody else gets into a face's place."""
     if kind == "erase":
-        return erased
+        return erase_identity
     if engine is None:
         return _from(_somebody(donors, "donors", crops, tools), tools.encoder)
     if identity is not None:
-        persons = [host.own(identity, Identity, "identity")]
+        persons = [host.rebuild(identity, Identity, "identity")]
     else:
-        persons = people_of(_somebody(donors, "donors", crops, tools), tools.encoder)
-    people = [pipeline.encoded(one, engine, tools).person for one in persons]
+        persons = identities_of(_somebody(donors, "donors", crops, tools), tools.encoder)
+    people = [pipeline.prepare_source(one, engine, tools).person for one in persons]
     return lambda one, generator: from_swapper(one, engine, people, generator)
 
 
 def _from(donors: Crops, encoder: Encoder) -> Make:
     """The face of a donor who is held and lit alike, and somebody else; a few of these are drawn each time, so that
     tries differ."""
-    pool, known = Pool.of(donors), embedded(donors, encoder)
+    pool, known = Pool.of(donors), embed_crops(donors, encoder)
 
     def make(one: Crops, generator: Generator) -> Surrogate:
-        rows = (known @ embedded(one, encoder)[0] < _SAME).nonzero()[:, 0]
+        rows = (known @ embed_crops(one, encoder)[0] < _SAME).nonzero()[:, 0]
         others = Pool(pool.crops[rows], pool.traits[rows])
-        drawn = others.alike(one, generator)
-        return telling(from_donor(one, others[drawn], generator), "donor", rows.cpu()[drawn])
+        drawn = others.nearest(one, generator)
+        return with_pool_rows(from_donor(one, others[drawn], generator), "donor", rows.cpu()[drawn])
 
     return make

@@ -5,18 +5,18 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core import pipeline, restorers
-from ..cscs_core.detectors import BUNDLED
-from ..cscs_core.face_mask import FaceMask
-from ..cscs_core.identity import known_by
-from ..cscs_core.restore import Restoration
-from ..cscs_core.select import GENDERS, ORDERS, place
-from ..cscs_core.swap import side_within
-from ..cscs_core.swappers import DEFAULT
+from ..cscs_core import pipeline
+from ..cscs_core.faces.detectors.catalogue import DEFAULT_DETECTOR
+from ..cscs_core.faces.identity import embedded_by
+from ..cscs_core.faces.mask import MaskOptions
+from ..cscs_core.faces.restorers import catalogue as restorers
+from ..cscs_core.faces.restorers.base import Restoration
+from ..cscs_core.faces.select import GENDERS, ORDERS, describe_place
+from ..cscs_core.faces.swappers.base import largest_size
+from ..cscs_core.faces.swappers.catalogue import DEFAULT_SWAPPER
 from ..cscs_core.types import FaceSet, Identity, join
-from . import frames, host, shown, sockets
+from . import batches, host, loaded, node_ui, sockets
 from . import identity as person
-from . import models as networks
 
 _ANY, _NONE = "any", "none"
 
@@ -46,8 +46,8 @@ class FaceSwap(io.ComfyNode):
                 io.Image.Input("target", tooltip="The picture or video frames whose faces are replaced."),
                 io.Combo.Input(
                     "swapper",
-                    options=networks.swappers(),
-                    default=DEFAULT,
+                    options=loaded.swappers(),
+                    default=DEFAULT_SWAPPER,
                     tooltip="How the face is made. lite bends the source photo onto the target's expression and lets a "
                     "small network make it belong there; warp is the same without the network. Both are best when "
                     "source and target look roughly the same way. cscs is the published network, for academic use "
@@ -126,7 +126,7 @@ class FaceSwap(io.ComfyNode):
                     tooltip="A photo of the person in the target who is to be replaced. Connect it when several "
                     "people are in the picture and only one of them is meant.",
                 ),
-                networks.detector_input(),
+                loaded.detector_input(),
                 io.Combo.Input(
                     "gender",
                     options=[_ANY, *GENDERS],
@@ -148,7 +148,7 @@ class FaceSwap(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "restorer",
-                    options=[_NONE, *restorers.available(networks.store())],
+                    options=[_NONE, *restorers.available(loaded.store())],
                     default=_NONE,
                     optional=True,
                     advanced=True,
@@ -249,7 +249,7 @@ class FaceSwap(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **inputs: object) -> str:
         """Changes when a model file comes, goes or is exchanged."""
-        return repr(networks.files())
+        return repr(loaded.files())
 
     @classmethod
     def execute(
@@ -266,7 +266,7 @@ class FaceSwap(io.ComfyNode):
         identity: Identity | None = None,
         mask: Tensor | None = None,
         reference: Tensor | None = None,
-        detector: str = BUNDLED,
+        detector: str = DEFAULT_DETECTOR,
         gender: str = _ANY,
         source_faces_index: int = 0,
         restorer: str = _NONE,
@@ -280,29 +280,29 @@ class FaceSwap(io.ComfyNode):
     ) -> io.NodeOutput:
         indices, restoration = host.numbers(faces_index, "faces_index"), None
         if restorer == _NONE:
-            models, engine = networks.ready_with(target, swapper, detector)
+            models, engine = loaded.ready_with(target, swapper, detector)
         else:
-            models, engine, finisher = networks.ready_to_swap(target, swapper, detector, restorer)
+            models, engine, finisher = loaded.ready_to_swap(target, swapper, detector, restorer)
             restoration = Restoration(finisher, restore_visibility, codeformer_weight)
-        finish = pipeline.Finish(
-            FaceMask("whole", keep_eyes=keep_eyes, keep_mouth=keep_mouth), feather, colour_match, restoration
+        post_process = pipeline.PostProcess(
+            MaskOptions("whole", keep_eyes=keep_eyes, keep_mouth=keep_mouth), feather, colour_match, restoration
         )
         if identity is not None:
-            identity = host.own(identity, Identity, "identity")
+            identity = host.rebuild(identity, Identity, "identity")
         elif source is not None:
             which = [source_faces_index] * source.shape[0]
             identity = person.read(source, models, "source", detection=detection_threshold, numbers=which)
         else:
             raise ValueError("Face Swap needs a person to put in: connect source (a photo) or identity")
-        source_person = pipeline.encoded(identity, engine, models)
+        source_person = pipeline.prepare_source(identity, engine, models)
         known = None
         if reference_identity is not None:
-            known = host.own(reference_identity, Identity, "reference_identity").to(models.device)
-            known = known_by(known, models.encoder)
+            known = host.rebuild(reference_identity, Identity, "reference_identity").to(models.device)
+            known = embedded_by(known, models.encoder)
         elif reference is not None:
             known = person.read(reference, models, "reference", detection=detection_threshold)
         looks = None if gender == _ANY else gender
-        choosing = pipeline.Choosing(faces_order, indices, known, reference_threshold, looks, detection_threshold)
+        face_filter = pipeline.FaceFilter(faces_order, indices, known, reference_threshold, looks, detection_threshold)
         image, touched, lines = host.blank(target), host.blank(target, 1), []
         replaced, candidates, alike = [FaceSet.empty()], [FaceSet.empty()], []
         for index, frame in host.frames(target, models.device):
@@ -311,26 +311,26 @@ class FaceSwap(io.ComfyNode):
                 frame,
                 source_person,
                 models,
-                size=side_within(engine, int(resolution)),
-                choosing=choosing,
+                size=largest_size(engine, int(resolution)),
+                face_filter=face_filter,
                 strength=strength,
                 limit=limit,
-                finish=finish,
-                pause=host.stop,
+                post_process=post_process,
+                check_cancel=host.raise_if_cancelled,
             )
             image[index], touched[index] = host.pixels(done.images)[0], host.pixels(done.mask)[0]
-            candidates.append(frames.back(done.candidates, index))
+            candidates.append(batches.put_frame(done.candidates, index))
             if limit is not None and not limit.any():
                 lines.append(f"frame {index} is unchanged: {host.BLACK}")
                 continue
             lines += _lines(index, done)
-            replaced.append(frames.back(done.faces, index))
+            replaced.append(batches.put_frame(done.faces, index))
             alike += done.similarity_to_source.tolist()
         faces = join(replaced)
         ui = {
-            **shown.compare(target, image),
-            **shown.picker(target, join(candidates), faces),
-            **shown.badge(_badge(alike)),
+            **node_ui.compare(target, image),
+            **node_ui.picker(target, join(candidates), faces),
+            **node_ui.badge(_badge(alike)),
         }
         report = "\n".join(lines) or "no image came in"
         return io.NodeOutput(image, touched[..., 0], report, faces, identity.to("cpu"), ui=ui)
@@ -339,19 +339,19 @@ class FaceSwap(io.ComfyNode):
 def _badge(alike: list[float]) -> str:
     if not alike:
         return "no face replaced"
-    return f"{shown.counted(len(alike), 'face')}, likeness {sum(alike) / len(alike):.2f}"
+    return f"{node_ui.plural(len(alike), 'face')}, likeness {sum(alike) / len(alike):.2f}"
 
 
-def _lines(index: int, done: pipeline.Swapped) -> list[str]:
+def _lines(index: int, done: pipeline.SwapResult) -> list[str]:
     if not len(done.faces):
         return [f"frame {index} is unchanged: {'; '.join(done.skipped) or 'no face found'}"]
-    lines = [f"frame {index}: {shown.counted(len(done.faces), 'face')} replaced"]
+    lines = [f"frame {index}: {node_ui.plural(len(done.faces), 'face')} replaced"]
     rows = zip(
         done.faces.box.tolist(), done.similarity_to_source.tolist(), done.similarity_to_target.tolist(), strict=True
     )
     for box, to_source, to_target in rows:
         lines.append(
-            f"  face at {place(box)}: likeness to the source {to_source:.2f}, to the person who was there "
+            f"  face at {describe_place(box)}: likeness to the source {to_source:.2f}, to the person who was there "
             f"{to_target:.2f}"
         )
     return lines + [f"  left alone: {reason}" for reason in done.skipped]

@@ -6,11 +6,10 @@ import torch
 from comfy_api.latest import io
 
 from ..cscs_core import pipeline
-from ..cscs_core.memory import at_once
-from ..cscs_core.swap import suited, swap
+from ..cscs_core.faces.swappers.base import check_fits, swap
+from ..cscs_core.ops.batching import max_batch
 from ..cscs_core.types import Crops, Identity, join
-from . import host, shown, sockets
-from . import models as networks
+from . import host, loaded, node_ui, sockets
 
 
 class SwapFaces(io.ComfyNode):
@@ -57,13 +56,13 @@ class SwapFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, crops: Crops, identity: Identity, strength: float, swapper: object = None) -> io.NodeOutput:
-        crops, identity = host.own(crops, Crops, "crops"), host.own(identity, Identity, "identity")
-        models, engine = networks.ready_with(crops.pixels.movedim(1, -1), swapper)
-        suited(crops, engine)
-        person = pipeline.encoded(identity, engine, models).person
+        crops, identity = host.rebuild(crops, Crops, "crops"), host.rebuild(identity, Identity, "identity")
+        models, engine = loaded.ready_with(crops.pixels.movedim(1, -1), swapper)
+        check_fits(crops, engine)
+        person = pipeline.prepare_source(identity, engine, models).person
         parts = []
-        for rows in host.counted(torch.arange(len(crops)).split(at_once(models.device))):
+        for rows in host.with_progress(torch.arange(len(crops)).split(max_batch(models.device))):
             parts.append(swap(crops[rows].to(models.device), person, engine, strength).to("cpu"))
         swapped = join(parts)
-        ui = shown.badge(f"{len(swapped)} face{'s' * (len(swapped) != 1)} swapped")
+        ui = node_ui.badge(f"{len(swapped)} face{'s' * (len(swapped) != 1)} swapped")
         return io.NodeOutput(swapped, host.pixels(swapped.pixels), ui=ui)

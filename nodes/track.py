@@ -6,12 +6,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..cscs_core.identity import encode
-from ..cscs_core.select import place
-from ..cscs_core.track import track
+from ..cscs_core.faces.identity import encode
+from ..cscs_core.faces.select import describe_place
+from ..cscs_core.faces.track import track
 from ..cscs_core.types import FaceSet
-from . import host, models, shown, sockets
-from .frames import with_faces
+from . import host, loaded, node_ui, sockets
+from .batches import with_faces
 
 
 class TrackFaces(io.ComfyNode):
@@ -82,20 +82,20 @@ class TrackFaces(io.ComfyNode):
         likeness: float,
         gap: int,
         by_look: bool,
-        detector: models.Choice | None = None,
+        detector: loaded.Choice | None = None,
     ) -> io.NodeOutput:
-        faces = host.own(faces, FaceSet, "faces")
-        host.fitting(image, faces, "faces")
+        faces = host.rebuild(faces, FaceSet, "faces")
+        host.check_frames(image, faces, "faces")
         embeddings = _embeddings(image, faces, detector) if by_look and len(faces) else None
         tracked = track(faces, embeddings, overlap=overlap, likeness=likeness, gap=gap)
         lines = _lines(tracked)
         people = f"{len(lines)} {'person' if len(lines) == 1 else 'people'}"
-        return io.NodeOutput(tracked, len(lines), "\n".join(lines) or "no face came in", ui=shown.badge(people))
+        return io.NodeOutput(tracked, len(lines), "\n".join(lines) or "no face came in", ui=node_ui.badge(people))
 
 
-def _embeddings(image: Tensor, faces: FaceSet, detector: models.Choice | None) -> Tensor:
+def _embeddings(image: Tensor, faces: FaceSet, detector: loaded.Choice | None) -> Tensor:
     """Whom each face looks like, (F, E)."""
-    finder = models.ready(image, detector)
+    finder = loaded.ready(image, detector)
     known = torch.zeros(len(faces), finder.encoder.width)
     for rows, frame, here in with_faces(image, faces, finder.device):
         known[rows] = encode(frame, here, finder.encoder).to(known)
@@ -109,7 +109,7 @@ def _lines(faces: FaceSet) -> list[str]:
         mine = faces[faces.track == number]
         frames, box = sorted(mine.frame.tolist()), mine.box[mine.frame.argmin()].tolist()
         lines.append(
-            f"person {number}: {shown.counted(len(frames), 'frame')} from {frames[0]} to {frames[-1]}, first at "
-            f"{place(box)}"
+            f"person {number}: {node_ui.plural(len(frames), 'frame')} from {frames[0]} to {frames[-1]}, first at "
+            f"{describe_place(box)}"
         )
     return lines

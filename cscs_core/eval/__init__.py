@@ -1,1 +1,4 @@
-"""Measurements on people that no network was trained on."""
+"""Measuring: independent judges, figures of the model card, the evidence for surrogates.
+
+Nothing here is used by a swap.
+"""

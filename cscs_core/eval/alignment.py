@@ -1,6 +1,6 @@
 """Measures how far the alignment of FFHQ by 68 points, which CSCS was released with, lies from the one by five points.
 
-python -m cscs_core.eval.alignment --data ../shared/data --out runs/eval
+python -m cscs_core.eval.alignment --data $CSCS_DATA --out runs/eval
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import images
-from ..align import QUAD, align
-from ..geometry import compose, invert, scale_of, transform
+from ..faces.align import QUAD, align
+from ..faces.select import order
+from ..io import images
+from ..ops.geometry import compose, invert, scale_of, transform
 from ..pipeline import find, load_models
-from ..select import order
 from ..train.people import load_people
 from ..types import Crops, join
 

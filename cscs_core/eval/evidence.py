@@ -1,7 +1,7 @@
 """Does training with proxy pairs make a better swapper, and which part of them does it? At a scale that two processor
 cores can pay: 64 px, five ways to train, the same steps for each, several seeds; judged on people kept from training.
 
-    python -m cscs_core.eval.evidence --data ../shared/data --out runs/evidence
+    python -m cscs_core.eval.evidence --data $CSCS_DATA --out runs/evidence
 
 What is in the output folder already is not made again.
 """
@@ -19,12 +19,14 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import images, mask, mesh, weights
-from ..align import resize
-from ..measure import expression_error, outline_error, pose_error
+from ..faces.align import resize
+from ..hub import weights
+from ..io import images
+from ..ops import mask, mesh
 from ..pipeline import load_models
+from ..tasks.report import expression_error, outline_error, pose_error
 from ..train.people import load_people
-from ..train.student import Recogniser
+from ..train.swap.student import Recogniser
 from ..types import Crops, join
 from .evidence_data import build, cut
 from .evidence_student import SIDE, SmallStudent

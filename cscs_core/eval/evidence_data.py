@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from .. import mesh, weights
-from ..adapt import Shape, reshaped
-from ..align import align, resize
+from ..faces.align import align, resize
+from ..hub import weights
+from ..ops import mesh
 from ..pipeline import Models
-from ..source_surrogate import source_surrogate
-from ..surrogate import Surrogate
-from ..target_surrogate import Judge, target_surrogate
+from ..surrogates.base import Surrogate
+from ..surrogates.face_shape import Shape, reshape_faces
+from ..surrogates.source import source_surrogate
+from ..surrogates.target import Judge, target_surrogate
 from ..train.people import People
 from ..types import Crops, FaceSet, join
 from .evidence_student import SIDE
@@ -100,7 +101,7 @@ def _made(people: People, rows: Tensor, models: Models, generator: Generator) ->
     amount = torch.rand(len(own), 2, generator=generator) * (_BEND[1] - _BEND[0]) + _BEND[0]
     thin, chubby = (Shape.of(len(own), face=sign * amount[:, side]) for side, sign in ((0, -1), (1, 1)))
     bent = {
-        name: reshaped(some, shape).crops
+        name: reshape_faces(some, shape).crops
         for name, some, shape in (
             ("thin", target.crops, thin),
             ("chubby", target.crops, chubby),
@@ -128,7 +129,7 @@ def _somebody_else(crops: Crops, donors: Crops, generator: Generator, models: Mo
     whole = Surrogate(
         join([one.crops for one in found]),
         torch.cat([one.rows for one in found]),
-        [what for one in found for what in one.did],
+        [what for one in found for what in one.changes],
         torch.cat([one.similarity for one in found if one.similarity is not None]),
     )
     return whole[whole.rows.argsort()]

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from .. import geometry
-from ..models.small_generator import Told
-from ..train.student import Recogniser
+from ..models.small_generator import AdaINBlock
+from ..ops import geometry
+from ..train.swap.student import Recogniser
 
 SIDE = 64  # px, of its pictures
 
@@ -27,8 +27,8 @@ class SmallStudent(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(24, widths[0], 3, 1, 1)
         self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1, bias=False) for i, o in pairwise(widths))
-        self.inner = nn.ModuleList(Told(widths[-1], widths[-1], identity) for _ in range(blocks))
-        self.up = nn.ModuleList(Told(i + o, o, identity) for i, o in pairwise(widths[::-1]))
+        self.inner = nn.ModuleList(AdaINBlock(widths[-1], widths[-1], identity) for _ in range(blocks))
+        self.up = nn.ModuleList(AdaINBlock(i + o, o, identity) for i, o in pairwise(widths[::-1]))
         self.rgb = nn.Conv2d(widths[0], 12, 3, 1, 1)
 
     def forward(self, target: Tensor, view: Tensor, identity: Tensor) -> Tensor:

@@ -16,15 +16,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .. import weights
-from ..files import BadInput
+from ..hub import weights
+from ..io.files import BadInput
 from ..models import for_inference
-from ..train.losses import Weights, robust
-from ..train.presets import Part, Preset
-from ..train.student import Recogniser, Student, load_recogniser
-from ..train.swap_data import Data, MemoryPictures, MemoryProxies, OrdinaryPairs, PairSource
-from ..train.swap_loop import begin, draw
-from ..train.swap_step import iterate
+from ..train.swap.data import Data, MemoryPictures, MemoryProxies, OrdinaryPairs, PairSource
+from ..train.swap.loop import begin, draw
+from ..train.swap.losses import Weights, robust
+from ..train.swap.presets import Part, Preset
+from ..train.swap.step import iterate
+from ..train.swap.student import Recogniser, Student, load_recogniser
 from .evidence_data import Made
 from .evidence_student import SIDE, Remembering, SmallStudent
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .. import geometry, mesh
-from ..files import BadInput
+from ..io.files import BadInput
+from ..ops import geometry, mesh
 
 _FACE = 112  # px, side of what the landmarks' network sees
 _ROOM = 1.05  # of the face's larger side

@@ -1,7 +1,7 @@
 """How far the judges can be trusted: how much of a known turn of the head they read, and what they see where only the
 quality of the picture changed.
 
-    python -m cscs_core.eval.judges_check --data ../shared/data --out runs/eval
+    python -m cscs_core.eval.judges_check --data $CSCS_DATA --out runs/eval
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
-from .. import colour, mesh, turn
-from ..measure import expression_error, pose_error
-from ..source_surrogate import Change, changed
+from ..ops import colour, head_pose, mesh
+from ..surrogates.source_change import Change, apply_change
+from ..tasks.report import expression_error, pose_error
 from ..train.people import load_people
 from ..types import Crops
 from .evidence_data import cut
@@ -56,12 +56,12 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def turns(crops: Crops, judges: Judges) -> dict[str, float]:
     """Mean degrees read of known turns, of people who face the camera."""
-    crops = crops[(turn.fit(crops.mesh).degrees[:, :2].abs() < _FACING).all(1)]
+    crops = crops[(head_pose.fit(crops.mesh).degrees[:, :2].abs() < _FACING).all(1)]
     before = judges.points(crops.pixels, mesh.box(crops.mesh))
     read = {"people": float(len(crops))}
     for yaw, pitch in _TURNS:
         one = torch.ones(len(crops))
-        turned = changed(crops, replace(Change.none(len(crops)), yaw=yaw * one, pitch=pitch * one), crops)
+        turned = apply_change(crops, replace(Change.none(len(crops)), yaw=yaw * one, pitch=pitch * one), crops)
         after = judges.points(turned.pixels, mesh.box(turned.mesh))
         read[f"yaw {yaw} pitch {pitch}"] = float(pose_error(after, before).mean())
     return read

@@ -1,6 +1,6 @@
 """Measures the three bundled networks on the test people and on real photographs.
 
-python -m cscs_core.eval.networks --data ../shared/data --out runs/eval
+python -m cscs_core.eval.networks --data $CSCS_DATA --out runs/eval
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import torch
 from PIL import Image
 from torch import Generator
 
-from .. import draw, geometry, images, mesh
-from ..boxes import iou
-from ..detect import detect
-from ..identity import encode
-from ..locate import locate
+from ..faces import draw
+from ..faces.detectors.base import detect
+from ..faces.identity import encode
+from ..faces.landmarks import locate
+from ..io import images
+from ..ops import geometry, mesh
+from ..ops.boxes import iou
 from ..pipeline import Models, find, load_models
 from ..train import augment, scenes
 from ..train.crowd import MARGIN, aligned

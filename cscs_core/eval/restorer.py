@@ -1,7 +1,7 @@
 """The bundled restorer on test people, damaged in one way at a time: how near to the truth the faces are as damaged,
 sharpened, and restored.
 
-python -m cscs_core.eval.restorer --data ../shared/data --out runs/restorer/eval
+python -m cscs_core.eval.restorer --data $CSCS_DATA --out runs/restorer/eval
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Generator, Tensor
 
-from ..colour import gaussian_blur
-from ..lite_swapper import inner
-from ..restorers import BUNDLED, load_restorer_named
-from ..source_surrogate import jpeg
-from ..store import default_store
+from ..faces.restorers.catalogue import DEFAULT_RESTORER, load_restorer
+from ..faces.swappers.lite import refiner_window
+from ..hub.store import default_store
+from ..ops.camera import jpeg
+from ..ops.colour import gaussian_blur
 from ..train.people import crops_of, load_people
 from ..train.refiner import Teachers
 from .judges import interval, load_judges
@@ -84,7 +84,7 @@ def main() -> None:
     people = load_people(arguments.data, arguments.split, _FOLDERS)
     chosen = torch.linspace(0, len(people) - 1, min(_MOST, len(people))).long()
     crops = crops_of(people)[chosen]
-    restorer = load_restorer_named(BUNDLED, default_store())
+    restorer = load_restorer(DEFAULT_RESTORER, default_store())
     report: dict[str, dict[str, dict[str, str]]] = {}
     rows = []
     for way, damage in WAYS.items():
@@ -98,7 +98,7 @@ def main() -> None:
                 measures = (
                     -10 * (pictures - truth).square().mean((1, 2, 3)).clamp_min(1e-6).log10(),
                     similarity(pictures, truth),
-                    teachers.apart(inner(pictures), inner(truth)),
+                    teachers.apart(refiner_window(pictures), refiner_window(truth)),
                     (judges.identity(pictures, mesh) * own).sum(-1),
                 )
                 found.setdefault(name, []).append(torch.stack(measures, -1))

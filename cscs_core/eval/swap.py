@@ -1,6 +1,6 @@
 """Measures swappers on pairs of people kept from training, with judges that nothing was trained on.
 
-python -m cscs_core.eval.swap --data ../shared/data --out runs/eval --pairs 200 --swappers lite warp [--of photos]
+python -m cscs_core.eval.swap --data $CSCS_DATA --out runs/eval --pairs 200 --swappers lite warp [--of photos]
 
 Writes swap_OF.json and swap_OF.png: source, target, and the result of each swapper.
 """
@@ -18,15 +18,16 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import images, mesh
-from ..console import complain
-from ..files import BadInput, placed
-from ..measure import expression_error, pose_error
-from ..pipeline import Choosing, Models, encoded, find, identity_from, load_models, swap_faces
-from ..select import order
-from ..store import default_store
-from ..swap import Swapper
-from ..swappers import DEFAULT, load_swapper
+from ..faces.select import order
+from ..faces.swappers.base import Swapper
+from ..faces.swappers.catalogue import DEFAULT_SWAPPER, load_swapper
+from ..hub.store import default_store
+from ..io import images
+from ..io.console import complain
+from ..io.files import BadInput, placed
+from ..ops import mesh
+from ..pipeline import FaceFilter, Models, find, identity_from, load_models, prepare_source, swap_faces
+from ..tasks.report import expression_error, pose_error
 from ..train.people import Split, load_people
 from .judges import Judges, interval, load_judges, retrieved
 
@@ -77,9 +78,9 @@ def swapped(
     """The pictures of the targets with a source each, largest face onto largest face, (1, 3, H, W)."""
     results = []
     for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
-        person = encoded(identity_from([faces.pictures[source]], models), swapper, models)
+        person = prepare_source(identity_from([faces.pictures[source]], models), swapper, models)
         results.append(
-            swap_faces(faces.pictures[target], person, models, size=size, choosing=Choosing(indices=[0])).images
+            swap_faces(faces.pictures[target], person, models, size=size, face_filter=FaceFilter(indices=[0])).images
         )
     return results
 
@@ -138,7 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--of", default="test", choices=("test", "validation", "photos"))
-    parser.add_argument("--swappers", nargs="+", default=[DEFAULT])
+    parser.add_argument("--swappers", nargs="+", default=[DEFAULT_SWAPPER])
     parser.add_argument("--size", type=int, help="px, default: each swapper's best")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -16,7 +16,7 @@ DOWN = (32, 64, 128, 256, 512, 1024, 1024)  # channels after each stride-2 convo
 UP = (1024, 512, 256, 128, 64, 32)  # channels after each transposed one, before its skip is joined
 ATTRIBUTES = (1024, 2048, 1024, 512, 256, 128, 64, 64)  # channels of the 8 attribute maps, 2 to 256 px
 WIDTHS = (1024, 1024, 1024, 1024, 512, 256, 128, 64, 3)  # channels into each of the 8 blocks, and out of the last
-REGULARISED = 3  # blocks, counted from the last, whose masks the released regulariser sums
+_LAST = 3  # blocks, counted from the last, whose masks say where the identity counts
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,10 @@ class AEINet(nn.Module):
         return self.generator(self.encoder(target), z, masks)
 
 
-def regulariser(masks: list[list[Tensor]]) -> Tensor:
-    """The scalar that the released generator returns beside the picture, (N,): how little the identity counts in the
-    last blocks, the sum of mean(1 - M)."""
-    last = [mask for block in masks[-REGULARISED:] for mask in block]
-    return torch.stack([(1 - mask).mean((1, 2, 3)) for mask in last]).sum(0)
-
-
 def attention(masks: list[list[Tensor]], size: int) -> Tensor:
     """Where the identity counts in the picture, (N, 1, size, size) 0..1: the masks M of all AAD layers in the last
-    blocks (64 to 256 px, those that `regulariser` sums), each brought to one size, averaged."""
-    last = [mask for block in masks[-REGULARISED:] for mask in block]
+    blocks (64 to 256 px), each brought to one size, averaged."""
+    last = [mask for block in masks[-_LAST:] for mask in block]
     same = [nnf.interpolate(mask, (size, size), mode="bilinear", antialias=True) for mask in last]
     return torch.stack(same).mean(0).clamp(0, 1)
 

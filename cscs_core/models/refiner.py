@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from .small_generator import Told
+from .small_generator import AdaINBlock
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Refiner(nn.Module):
         widths, z = tuple(config.widths), config.identity
         self.stem = nn.Conv2d(4 * 7, widths[0], 3, 1, 1)
         self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in pairwise(widths))
-        self.inner = nn.ModuleList(Told(widths[-1], widths[-1], z) for _ in range(config.blocks))
+        self.inner = nn.ModuleList(AdaINBlock(widths[-1], widths[-1], z) for _ in range(config.blocks))
         *inner, last = pairwise(widths[::-1])
-        self.up = nn.ModuleList(Told(i + o, o, z) for i, o in inner)
+        self.up = nn.ModuleList(AdaINBlock(i + o, o, z) for i, o in inner)
         self.last = nn.Conv2d(sum(last), last[1], 3, 1, 1)
         self.change = nn.Conv2d(last[1], 4 * 3, 3, 1, 1)
         for value in self.change.parameters():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from ..colour import gaussian_blur
+from ..ops.colour import gaussian_blur
 
 _GAIN, _REST = 2.0, 0.1  # what an output of 1 means; outputs of one size are learned at one rate
 

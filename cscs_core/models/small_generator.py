@@ -31,8 +31,8 @@ class SmallGenerator(nn.Module):
         widths, z = tuple(config.widths), config.identity
         self.stem = nn.Conv2d(3, widths[0], 5, 1, 2)
         self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1, bias=False) for i, o in pairwise(widths))
-        self.inner = nn.ModuleList(Told(widths[-1], widths[-1], z) for _ in range(config.blocks))
-        self.up = nn.ModuleList(Told(i + o, o, z) for i, o in pairwise(widths[::-1]))
+        self.inner = nn.ModuleList(AdaINBlock(widths[-1], widths[-1], z) for _ in range(config.blocks))
+        self.up = nn.ModuleList(AdaINBlock(i + o, o, z) for i, o in pairwise(widths[::-1]))
         self.rgb = nn.Conv2d(widths[0], 3, 3, 1, 1)
         self.rgb.weight.data.mul_(0.1)
 
@@ -54,7 +54,7 @@ class SmallGenerator(nn.Module):
         return (target + self.rgb(x)).clamp(-1, 1)
 
 
-class Told(nn.Module):
+class AdaINBlock(nn.Module):
     """Convolution, instance norm with scale and shift from the identity, leaky ReLU: (N, C, h, w) -> (N, D, h, w)."""
 
     def __init__(self, inputs: int, outputs: int, identity: int):

@@ -10,7 +10,7 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Generator, Tensor
 
-from .. import geometry
+from ..ops import geometry
 
 
 def uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:

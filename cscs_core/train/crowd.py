@@ -1,6 +1,6 @@
 """A crowd of made-up people for the identity encoder, each with the teacher's embedding.
 
-    python -m cscs_core.train.crowd --data ../shared/data --out runs/crowd.pt --people 24000
+    python -m cscs_core.train.crowd --data $CSCS_DATA --out runs/crowd.pt --people 24000
 
 3,500 people are too few to learn what tells people apart. A blend of up to three aligned people, bent a little, is
 somebody else again, and the teacher says who.
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
-from .. import geometry, mesh
+from ..ops import geometry, mesh
 from . import augment
 from .people import People, load_people
 

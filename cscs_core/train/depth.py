@@ -1,6 +1,6 @@
 """Makes `cscs_core/lite/depth.safetensors`: how far each point of the mean face stands out, from the training people.
 
-    python -m cscs_core.train.depth --data ../shared/data
+    python -m cscs_core.train.depth --data $CSCS_DATA
 
 Structure from motion (weak perspective, rank 3) with one unknown a point. Every mesh is the same head, turned: given
 the depth, each head's pose follows by orthogonal Procrustes; given the poses, the depth follows by least squares; in
@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import mesh, turn, weights
+from ..hub import weights
+from ..ops import head_pose, mesh
 from .people import load_people
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def estimate(meshes: Tensor, rounds: int = 160) -> Tensor:
     seen = seen - seen.mean(1, keepdim=True)
     seen = seen / seen.square().sum((1, 2), keepdim=True).sqrt()
     depth = torch.exp(-(mean[:, 0] / 0.5).square())  # a vault to start from
-    rotations = turn.fit(seen, torch.cat([mean, depth[:, None]], -1)).rotation
+    rotations = head_pose.fit(seen, torch.cat([mean, depth[:, None]], -1)).rotation
     for _ in range(rounds):
         shape = torch.cat([mean, (depth - depth.mean())[:, None]], -1)
         for _ in range(2):

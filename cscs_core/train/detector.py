@@ -1,6 +1,6 @@
 """Trains the face detector on pasted scenes.
 
-python -m cscs_core.train.detector --data ../shared/data --run runs/detector --minutes 50
+python -m cscs_core.train.detector --data $CSCS_DATA --run runs/detector --minutes 50
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor, nn
 
-from .. import weights
-from ..boxes import generalised_iou, iou
+from ..hub import weights
 from ..models import FaceDetector
 from ..models.detector import STRIDES
+from ..ops.boxes import generalised_iou, iou
 from . import scenes
 from .loop import Schedule, fit
 from .people import load_people, load_pictures

@@ -1,6 +1,6 @@
 """Trains the identity encoder on a crowd made by `crowd`, by distillation.
 
-python -m cscs_core.train.encoder --data ../shared/data --crowd runs/crowd.pt --run runs/encoder --minutes 50
+python -m cscs_core.train.encoder --data $CSCS_DATA --crowd runs/crowd.pt --run runs/encoder --minutes 50
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from .. import geometry, weights
+from ..hub import weights
 from ..models import IdentityEncoder
+from ..ops import geometry
 from . import augment
 from .crowd import MARGIN, SIZE, aligned
 from .loop import Schedule, fit

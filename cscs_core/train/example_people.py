@@ -1,6 +1,6 @@
 """Makes the example people: each a morph of three generated faces, hence nobody's portrait.
 
-    python -m cscs_core.train.example_people --data ../shared/data --out cscs_core/examples
+    python -m cscs_core.train.example_people --data $CSCS_DATA --out cscs_core/examples
 
 Landmarks are averaged and every picture is warped to them (thin plate on face and border); low frequencies are
 averaged over the three, fine detail comes from one of them at each place, so that skin stays sharp. What lies far from
@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from .. import colour, dense, geometry, images, mesh
+from ..io import images
+from ..ops import colour, geometry, mesh, mesh_warp
 from . import augment
 from .people import PICTURE, load_people
 
@@ -56,7 +57,7 @@ def morph(pixels: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor,
     source = torch.cat([points[:, chosen], geometry.transform(border, geometry.invert(matrix))], 1)
     scale = PICTURE / SIZE
     grid = (geometry.pixel_grid(SIZE, SIZE) + 0.5) * scale - 0.5
-    place = dense.thin_plate(control, source, regularisation=0.5)(grid.view(1, -1, 2).expand(3, -1, -1))
+    place = mesh_warp.thin_plate(control, source, regularisation=0.5)(grid.view(1, -1, 2).expand(3, -1, -1))
     warped = geometry.sample(pixels, place.view(3, SIZE, SIZE, 2), "border")
     low = colour.gaussian_blur(warped, 5)
     owner = (augment.smooth_field(2, SIZE, 12 / SIZE, generator, cells=5).view(-1, SIZE, SIZE)[:3]).softmax(0)[:, None]

@@ -1,6 +1,6 @@
 """Trains the dense landmark networks: the whole mesh, an eye, the mouth.
 
-python -m cscs_core.train.landmarks --data ../shared/data --part whole --run runs/landmarks --minutes 85
+python -m cscs_core.train.landmarks --data $CSCS_DATA --part whole --run runs/landmarks --minutes 85
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from .. import geometry, mesh, weights
-from ..locate import EYE, MOUTH, TEMPLATE, Part
+from ..faces.landmarks import EYE, MOUTH, TEMPLATE, Part
+from ..hub import weights
 from ..models import FaceMesh, LandmarkNet
+from ..ops import geometry, mesh
 from . import augment
 from .loop import Schedule, fit
 from .people import PICTURE, People, load_people

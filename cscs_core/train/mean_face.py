@@ -1,6 +1,6 @@
 """Makes `cscs_core/lite/mean_face.safetensors`: mean face, triangles and mirror table, from the training people.
 
-python -m cscs_core.train.mean_face --data ../shared/data
+python -m cscs_core.train.mean_face --data $CSCS_DATA
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 from torch import Tensor
 
-from .. import geometry, weights
-from ..mesh import LIPS, MOUTH, OVAL, POINTS
+from ..hub import weights
+from ..ops import geometry
+from ..ops.mesh import LIPS, MOUTH, OVAL, POINTS
 from .people import load_people
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import mesh
+from ..ops import mesh
 from ..types import Crops
 
 Split = Literal["train", "validation", "test"]

@@ -1,8 +1,8 @@
 """Trains the refiner of the `lite` swapper on the examples of `refiner_data`: on proxies first, then on pairs of two
 people, too.
 
-python -m cscs_core.train.refiner --data ../shared/data --run runs/refiner/first --only-proxies --minutes 8
-python -m cscs_core.train.refiner --data ../shared/data --run runs/refiner/second --start runs/refiner/first \\
+python -m cscs_core.train.refiner --data $CSCS_DATA --run runs/refiner/first --only-proxies --minutes 8
+python -m cscs_core.train.refiner --data $CSCS_DATA --run runs/refiner/second --start runs/refiner/first \\
     --minutes 40 --batch 8 --rate 1.5e-3
 
 On surrogates the result is known: pixels, fine and coarse, and the features of a perception network are to be the
@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor, nn
 
-from .. import geometry, weights
-from ..lite_swapper import LEFT, SIDE, TOP, inner
+from ..faces.swappers.lite import LEFT, SIDE, TOP, refiner_window
+from ..hub import weights
 from ..models import Refiner
+from ..ops import geometry
 from . import augment
 from .loop import Schedule, fit
 from .refiner_data import load_examples
@@ -76,7 +77,7 @@ def examples(all_of_them: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     """Rows of the examples as the refiner sees them, pictures in 0..1."""
     chosen = {name: value[rows] for name, value in all_of_them.items()}
     chosen["points"] = chosen["points"] - torch.tensor([LEFT, TOP])
-    chosen |= {name: inner(value) for name, value in chosen.items() if value.dtype == torch.uint8}
+    chosen |= {name: refiner_window(value) for name, value in chosen.items() if value.dtype == torch.uint8}
     return {name: value.float() / 255 if value.dtype == torch.uint8 else value for name, value in chosen.items()}
 
 

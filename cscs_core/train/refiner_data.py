@@ -1,6 +1,6 @@
 """Examples for the refiner: what `warp` makes of surrogates, whose right result is a picture, and of pairs of people.
 
-python -m cscs_core.train.refiner_data --data ../shared/data --out runs/refiner/examples --proxies 4000 --pairs 3000
+python -m cscs_core.train.refiner_data --data $CSCS_DATA --out runs/refiner/examples --proxies 4000 --pairs 3000
 
 Shards are numbered from --first, each is the work of its own seed, and those that are there are not made again. Several
 may run at once with numbers that do not meet.
@@ -17,17 +17,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from ..adapt import AdaptOptions, adapted
-from ..files import placed
-from ..identity import embedded
-from ..locate import locate
-from ..mesh import five
+from ..faces.identity import embed_crops
+from ..faces.landmarks import locate
+from ..faces.swappers.base import editable_area
+from ..faces.swappers.warp import WarpSwapper, nearest_pose
+from ..io.files import placed
+from ..ops.mesh import five
 from ..pipeline import Models, load_models
-from ..source_surrogate import source_surrogate
-from ..swap import reach
-from ..target_surrogate import Judge, TargetOptions, target_surrogate
+from ..surrogates.adapt import AdaptOptions, adapt_randomly
+from ..surrogates.source import source_surrogate
+from ..surrogates.target import Judge, TargetOptions, target_surrogate
 from ..types import Crops, Identity, join
-from ..warp_swapper import WarpSwapper, nearest_pose
 from .people import People, crops_of, load_people
 
 _SHARD = 32  # photographs worked on at once
@@ -62,11 +62,11 @@ def proxies(people: People, rows: Tensor, models: Models, generator: Generator) 
         return None
     source = first.crops[[first.rows.tolist().index(row) for row in both]]
     target = second.crops[[second.rows.tolist().index(row) for row in both]]
-    source = adapted(source, generator, _DRAWN).crops
-    target = adapted(target, generator, _SHAPED).crops
+    source = adapt_randomly(source, generator, _DRAWN).crops
+    target = adapt_randomly(target, generator, _SHAPED).crops
     truth = replace(y[both], mesh=target.mesh)
     seed = int(torch.randint(1 << 62, (1,), generator=generator))
-    target, truth = (adapted(crops, Generator().manual_seed(seed), _WORN).crops for crops in (target, truth))
+    target, truth = (adapt_randomly(crops, Generator().manual_seed(seed), _WORN).crops for crops in (target, truth))
     return _laid(source, target, truth.pixels, people.embedding[rows[both]], None, models, generator)
 
 
@@ -86,7 +86,7 @@ def pairs(people: People, rows: Tensor, models: Models, generator: Generator) ->
 
 
 def _person(crops: Crops, models: Models) -> Identity:
-    return Identity(crops, embedded(crops, models.encoder), torch.ones(len(crops)))
+    return Identity(crops, embed_crops(crops, models.encoder), torch.ones(len(crops)))
 
 
 def _laid(
@@ -107,12 +107,12 @@ def _laid(
     return {
         "target": _bytes(target.pixels),
         "laid": _bytes(torch.cat(laid)),
-        "worn": _bytes(adapted(replace(target, pixels=torch.cat(laid)), generator, _GLASSES).crops.pixels),
+        "worn": _bytes(adapt_randomly(replace(target, pixels=torch.cat(laid)), generator, _GLASSES).crops.pixels),
         "truth": _bytes(truth),
-        "region": _bytes(reach(target)),
+        "region": _bytes(editable_area(target)),
         "points": target.landmarks,
         "known": torch.full((len(source),), other is None),
-        "z": embedded(source, models.encoder),
+        "z": embed_crops(source, models.encoder),
         "identity": identity,
         "other": torch.zeros_like(identity) if other is None else other,
     }

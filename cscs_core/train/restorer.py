@@ -1,6 +1,6 @@
 """Trains the bundled face restorer: faces damaged on the fly are to look again as they did.
 
-python -m cscs_core.train.restorer --data ../shared/data --run runs/restorer/run --minutes 45
+python -m cscs_core.train.restorer --data $CSCS_DATA --run runs/restorer/run --minutes 45
 
 What counts: pixels, their differences to the next ones, and the features of a perception network. An eighth of the
 faces is not damaged, so that what is clear already stays as it is. No recogniser is asked who it is: what pleases one
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from .. import weights
+from ..hub import weights
 from ..models import FaceRestorer
 from . import augment
 from .augment import often, some, uniform

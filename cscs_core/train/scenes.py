@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from .. import geometry, mesh
-from ..boxes import inside
+from ..ops import geometry, mesh
+from ..ops.boxes import inside
 from . import augment
 from .people import People
 

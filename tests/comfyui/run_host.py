@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from made_checkpoint import write_checkpoint
+from fake_checkpoint import write_checkpoint
 from PIL import Image
 
 OPTIONS = ["--cpu", "--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--disable-all-custom-nodes"]

@@ -21,9 +21,9 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from cscs_core import images, provenance
+from cscs_core.hub.weights import save_model
+from cscs_core.io import images, provenance
 from cscs_core.models import AEINet, IdAdapter, IdAdapterConfig, IResNet, IResNetConfig
-from cscs_core.weights import save_model
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "cscs_core" / "examples").glob("*.jpg"))

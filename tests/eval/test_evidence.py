@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from cscs_core import mask, mesh
 from cscs_core.eval.evidence import MEASURES, kept, sheet, summary
 from cscs_core.eval.evidence_data import Made, build
 from cscs_core.eval.evidence_student import Remembering, SmallStudent, laid_back
 from cscs_core.eval.evidence_train import VARIANTS, pairs, preset, recogniser, student
-from cscs_core.files import BadInput
+from cscs_core.io.files import BadInput
+from cscs_core.ops import mask, mesh
 from cscs_core.pipeline import load_models
 from cscs_core.train.people import load_people
 from cscs_core.types import Crops

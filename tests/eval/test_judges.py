@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from cscs_core import mesh, turn
 from cscs_core.eval.evidence_data import cut
 from cscs_core.eval.judges import interval, load_judges, retrieved
-from cscs_core.files import BadInput
-from cscs_core.measure import pose_error
-from cscs_core.source_surrogate import Change, changed
+from cscs_core.io.files import BadInput
+from cscs_core.ops import head_pose, mesh
+from cscs_core.surrogates.source_change import Change, apply_change
+from cscs_core.tasks.report import pose_error
 from cscs_core.train.people import load_people
 
 DATA = Path(os.environ.get("CSCS_DATA", "no data"))  # faces and teachers, for those who have them
@@ -88,11 +88,11 @@ def test_landmarks_lie_on_the_mesh(judges, people):
 
 @pytest.mark.parametrize(("yaw", "pitch"), [(12.0, 0.0), (0.0, 12.0)])
 def test_most_of_a_known_turn_is_read(judges, people, yaw, pitch):
-    facing = (turn.fit(people.mesh).degrees[:, :2].abs() < 8).all(1).nonzero()[:12, 0]
+    facing = (head_pose.fit(people.mesh).degrees[:, :2].abs() < 8).all(1).nonzero()[:12, 0]
     crops = cut(people, facing, 256)
     count = torch.ones(len(crops))
     nothing = Change.none(len(crops))
-    turned = changed(crops, replace(nothing, yaw=yaw * count, pitch=pitch * count), crops)
+    turned = apply_change(crops, replace(nothing, yaw=yaw * count, pitch=pitch * count), crops)
     before = judges.points(crops.pixels, mesh.box(crops.mesh))
     after = judges.points(turned.pixels, mesh.box(turned.mesh))
     assert 10 < float(pose_error(after, before).mean()) < 13

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cscs_core import mesh
 from cscs_core.eval.swap import Seen, drawn, report, sheet
-from cscs_core.mesh import IBUG68
+from cscs_core.ops import mesh
+from cscs_core.ops.mesh import IBUG68
 
 
 def people(count: int) -> Seen:

@@ -55,7 +55,7 @@ def host(pack: Pack, tmp_path: Path) -> Iterator[Any]:
     for kind in ("output", "input", "temp", "user"):
         setattr(folders, f"{kind}_directory", str(tmp_path / kind))
         (tmp_path / kind).mkdir()
-    caches = [getattr(pack.module("nodes.models"), name) for name in ("_models", "_swapper", "_restorer")]
+    caches = [getattr(pack.module("nodes.loaded"), name) for name in ("_models", "_swapper", "_restorer")]
     for cache in caches:
         cache.cache_clear()
     yield management.state
@@ -124,7 +124,7 @@ def core(pack: Pack, host: Any, monkeypatch: pytest.MonkeyPatch) -> Stub:
         changed = torch.ones_like(images[:, :1]) * bool(stub.faces)
         ones = torch.ones(len(faces))
         skipped = [] if stub.faces else ["no face found"]
-        return pipeline.Swapped(torch.maximum(images, changed), changed, faces, skipped, ones * 0.5, ones * 0.2)
+        return pipeline.SwapResult(torch.maximum(images, changed), changed, faces, skipped, ones * 0.5, ones * 0.2)
 
     networks = tuple(nn.Linear(1, 1) for _ in range(3))
     encoder = SimpleNamespace(name="lite")

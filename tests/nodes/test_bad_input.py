@@ -191,7 +191,7 @@ class Run:
 @pytest.fixture(scope="module")
 def host(pack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The host's state and folders, for all tests here: networks are loaded once."""
-    networks = pack.module("nodes.models")
+    networks = pack.module("nodes.loaded")
     caches = (networks._models, networks._swapper, networks._restorer)
     folders: Any = importlib.import_module("folder_paths")
     management: Any = importlib.import_module("comfy.model_management")
@@ -304,7 +304,7 @@ def test_half_precision_and_a_fourth_channel_give_the_same_but_for_rounding(
 
 
 def test_random_numbers_of_others_are_left_alone_while_networks_are_loaded(run: Run) -> None:
-    networks = run.pack.module("nodes.models")
+    networks = run.pack.module("nodes.loaded")
     for cache in (networks._models, networks._swapper, networks._restorer):
         cache.cache_clear()
     run("CSCS_FaceSwap", restorer="lite")
@@ -463,7 +463,7 @@ def of_copy(copy: Any, value: Any) -> Any:
     """A value as the second copy would have made it."""
     if not dataclasses.is_dataclass(value):
         return value
-    module = "nodes.models" if type(value).__name__ == "Choice" else "cscs_core.types"
+    module = "nodes.loaded" if type(value).__name__ == "Choice" else "cscs_core.types"
     kind = getattr(copy.module(module), type(value).__name__)
     assert kind is not type(value)
     return kind(*(of_copy(copy, getattr(value, part.name)) for part in dataclasses.fields(kind)))

@@ -15,7 +15,7 @@ from PIL import Image
 @pytest.fixture
 def border(pack: Any, host: Any) -> Any:
     """The modules of nodes/ by name, and the types of the core."""
-    names = ("host", "models", "shown", "sockets")
+    names = ("host", "loaded", "node_ui", "sockets")
     return SimpleNamespace(types=pack.module("cscs_core.types"), **{n: pack.module(f"nodes.{n}") for n in names})
 
 
@@ -36,42 +36,42 @@ def test_a_value_of_another_copy_of_the_pack_becomes_one_of_ours(border: Any) ->
     faces = two_faces(border.types)
     names = [name for name in type(faces).__slots__]
     copy = make_dataclass("FaceSet", names)(*(getattr(faces, name) for name in names))
-    ours = border.host.own(copy, border.types.FaceSet, "faces")
+    ours = border.host.rebuild(copy, border.types.FaceSet, "faces")
     assert type(ours) is border.types.FaceSet
     assert torch.equal(ours.box, faces.box)
 
 
 def test_a_value_of_another_pack_with_the_same_type_name_is_refused(border: Any) -> None:
     with pytest.raises(ValueError, match=r"faces holds a dict, not what the nodes of CSCS make"):
-        border.host.own({"boxes": []}, border.types.FaceSet, "faces")
+        border.host.rebuild({"boxes": []}, border.types.FaceSet, "faces")
 
 
 def test_faces_of_a_longer_batch_are_refused(border: Any) -> None:
-    border.host.fitting(torch.zeros(2, 4, 4, 3), two_faces(border.types), "faces")
+    border.host.check_frames(torch.zeros(2, 4, 4, 3), two_faces(border.types), "faces")
     with pytest.raises(ValueError, match=r"faces are of a batch of at least 2 images, but image has 1"):
-        border.host.fitting(torch.zeros(1, 4, 4, 3), two_faces(border.types), "faces")
+        border.host.check_frames(torch.zeros(1, 4, 4, 3), two_faces(border.types), "faces")
 
 
 def test_no_faces_fit_any_batch(border: Any) -> None:
-    border.host.fitting(torch.zeros(0, 4, 4, 3), border.types.FaceSet.empty(), "faces")
+    border.host.check_frames(torch.zeros(0, 4, 4, 3), border.types.FaceSet.empty(), "faces")
 
 
 def test_a_choice_for_another_role_is_named(border: Any) -> None:
-    choice = border.models.Choice("restorer", "lite")
+    choice = border.loaded.Choice("restorer", "lite")
     with pytest.raises(ValueError, match=r"swapper holds a restorer; connect the swapper output of Load Model"):
-        border.models.chosen(choice, "swapper", "lite")
+        border.loaded.chosen(choice, "swapper", "lite")
 
 
 def test_nothing_chosen_is_the_default_and_a_name_is_itself(border: Any) -> None:
-    assert border.models.chosen(None, "swapper", "lite").name == "lite"
-    assert border.models.chosen("warp", "swapper", "lite").name == "warp"
+    assert border.loaded.chosen(None, "swapper", "lite").name == "lite"
+    assert border.loaded.chosen("warp", "swapper", "lite").name == "warp"
 
 
 def test_pictures_for_the_page_lie_in_the_temporary_folder_and_are_small(border: Any) -> None:
     import folder_paths
 
     image = torch.rand(10, 40, 2000, 4, generator=torch.Generator().manual_seed(0))
-    pairs = border.shown.compare(image, image)["cscs_compare"]
+    pairs = border.node_ui.compare(image, image)["cscs_compare"]
     assert len(pairs) == 8
     place = pairs[0]["before"]
     file = Path(folder_paths.get_temp_directory()) / place["subfolder"] / place["filename"]
@@ -81,7 +81,7 @@ def test_pictures_for_the_page_lie_in_the_temporary_folder_and_are_small(border:
 
 def test_the_picker_numbers_the_faces_of_each_frame_and_knows_the_chosen(border: Any) -> None:
     faces = two_faces(border.types)
-    sheets = border.shown.picker(torch.zeros(3, 16, 32, 3), faces, faces[1:])["cscs_picker"]
+    sheets = border.node_ui.picker(torch.zeros(3, 16, 32, 3), faces, faces[1:])["cscs_picker"]
     assert [(sheet["width"], sheet["height"], sheet["frame"]) for sheet in sheets] == [
         (32, 16, 0),
         (32, 16, 1),
@@ -100,7 +100,7 @@ def test_cancel_is_obeyed_between_two_layers_of_a_network(border: Any, host: Any
 
     first, last = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     network = torch.nn.Sequential(first, torch.nn.Sequential(torch.nn.ReLU(), last))
-    (handle,) = border.models._handles([network], border.models.Choice("swapper", "lite"))
+    (handle,) = border.loaded._handles([network], border.loaded.Choice("swapper", "lite"))
     ran = []
     first.register_forward_hook(lambda *_: ran.append("first") or setattr(host, "interrupt", True))
     last.register_forward_hook(lambda *_: ran.append("last"))
@@ -118,24 +118,24 @@ def test_a_file_that_is_exchanged_in_a_folder_below_is_seen_and_notes_and_identi
     file = tmp_path / "restorers" / "one.safetensors"
     file.parent.mkdir()
     file.write_bytes(b"old")
-    before = border.models.files()
+    before = border.loaded.files()
     assert [Path(path).name for path, _, _ in before] == ["one.safetensors"]
     (tmp_path / "hashes.json").write_text("{}", "utf-8")
     (tmp_path / "identities").mkdir()
     (tmp_path / "identities" / "me.safetensors").write_bytes(b"me")
-    assert border.models.files() == before
+    assert border.loaded.files() == before
     file.write_bytes(b"newer")
-    assert border.models.files() != before
+    assert border.loaded.files() != before
 
 
 def test_all_are_on_the_device_of_the_first_that_was_chosen(border: Any, core: Any) -> None:
-    image, choice = torch.zeros(1, 8, 8, 3), border.models.Choice("detector", "lite", "cpu")
+    image, choice = torch.zeros(1, 8, 8, 3), border.loaded.Choice("detector", "lite", "cpu")
     made = []
     kept = {role: lambda choice, seen: made.append(choice) or (choice, []) for role in ("detector", "swapper")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(border.models, "_KEPT", kept)
-        border.models.ready_with(image, None, choice)
-        border.models.ready_with(image, "warp", None)
+        patch.setattr(border.loaded, "_KEPT", kept)
+        border.loaded.ready_with(image, None, choice)
+        border.loaded.ready_with(image, "warp", None)
     assert [(one.name, one.device) for one in made] == [
         ("lite", "cpu"),
         ("lite", "cpu"),

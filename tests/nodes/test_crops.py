@@ -48,7 +48,7 @@ def run(pack: Any, host: Any) -> Any:
 @pytest.fixture
 def faces(pack: Any) -> Any:
     """Mean faces as (frame, x, y, distance of the eyes)."""
-    mesh, types = pack.module("cscs_core.mesh"), pack.module("cscs_core.types")
+    mesh, types = pack.module("cscs_core.ops.mesh"), pack.module("cscs_core.types")
 
     def some(*places: tuple[int, float, float, float]) -> Any:
         points = torch.stack([mesh.mean_face() * eyes + torch.tensor([x, y]) for _, x, y, eyes in places])
@@ -83,7 +83,7 @@ def test_every_face_is_cut_out_of_its_own_frame(run: Any, three: Any, pack: Any)
     image = picture()
     crops, images, masks = run("AlignFaces", image, three, "arcface_128", "256").result
     assert crops.frame.tolist() == [0, 1, 1]
-    expected = pack.module("cscs_core.align").align(image.movedim(-1, 1), three, "arcface_128", 256)
+    expected = pack.module("cscs_core.faces.align").align(image.movedim(-1, 1), three, "arcface_128", 256)
     torch.testing.assert_close(crops.pixels, expected.pixels)
     torch.testing.assert_close(crops.matrix, expected.matrix)
     assert torch.equal(images, crops.pixels.movedim(1, -1)) and images.shape == (3, 256, 256, 3)
@@ -174,10 +174,10 @@ def test_another_copy_of_the_packs_crops_are_taken(run: Any, crops: Any, pack: A
 
 
 def test_the_mask_of_each_crop_is_that_of_the_core(run: Any, crops: Any, pack: Any) -> None:
-    masks = pack.module("cscs_core.face_mask")
+    masks = pack.module("cscs_core.faces.mask")
     options = {"kind": "box", "grow": 0.05, "feather": 0.03, "keep_eyes": True, "keep_mouth": False}
     done, mask = run("FaceMask", crops, **options, combine="replace").result
-    expected = masks.masked(crops, masks.FaceMask(**options, combine="replace"))
+    expected = masks.apply_mask(crops, masks.MaskOptions(**options, combine="replace"))
     torch.testing.assert_close(done.mask, expected.mask)
     assert torch.equal(mask, done.mask[:, 0]) and torch.equal(done.pixels, crops.pixels)
 
@@ -253,7 +253,7 @@ def test_crops_that_the_swapper_does_not_take_are_told_with_what_to_choose(
 
 def test_lite_says_that_it_has_no_attention(run: Any, three: Any, identity: Any, pack: Any) -> None:
     crops = run("AlignFaces", picture(), three, "ffhq_512", "128").result[0]
-    lite = pack.module("nodes.models").Choice("swapper", "lite")
+    lite = pack.module("nodes.loaded").Choice("swapper", "lite")
     with pytest.raises(ValueError, match="no attention to show: cscs has"):
         run("FaceMask", crops, **{**HULL, "kind": "attention"}, identity=identity, swapper=lite)
 
@@ -261,12 +261,12 @@ def test_lite_says_that_it_has_no_attention(run: Any, three: Any, identity: Any,
 def test_attention_is_that_of_the_swapper_for_each_crop(
     run: Any, crops: Any, identity: Any, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lite = type(pack.module("cscs_core.lite_swapper").load_lite())
+    lite = type(pack.module("cscs_core.faces.swappers.lite").load_lite())
     monkeypatch.setattr(lite, "attention", lambda self, crops, person: crops.pixels[:, :1], raising=False)
-    choice = pack.module("nodes.models").Choice("swapper", "lite")
+    choice = pack.module("nodes.loaded").Choice("swapper", "lite")
     done = run("FaceMask", crops, **{**WHOLE, "kind": "attention"}, identity=identity, swapper=choice).result[0]
-    masks = pack.module("cscs_core.face_mask")
-    expected = masks.masked(crops, masks.FaceMask("attention"), attention=crops.pixels[:, :1])
+    masks = pack.module("cscs_core.faces.mask")
+    expected = masks.apply_mask(crops, masks.MaskOptions("attention"), attention=crops.pixels[:, :1])
     torch.testing.assert_close(done.mask, expected.mask)
 
 
@@ -298,27 +298,29 @@ def test_no_crops_are_swapped_to_none(run: Any, none: Any, identity: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "finish",
+    "post_process",
     [
         {"keep_eyes": False, "keep_mouth": False, "feather": 0.0, "colour_match": 0.0},
         {"keep_eyes": True, "keep_mouth": True, "feather": 0.05, "colour_match": 0.5},
     ],
     ids=["plain", "finished"],
 )
-def test_the_nodes_one_by_one_do_what_face_swap_does(run: Any, identity: Any, finish: dict[str, Any]) -> None:
+def test_the_nodes_one_by_one_do_what_face_swap_does(run: Any, identity: Any, post_process: dict[str, Any]) -> None:
     target = person(2)
-    kept = {name: finish[name] for name in ("keep_eyes", "keep_mouth")}
-    whole = run("FaceSwap", target, **SWAP, identity=identity, **finish).result
+    kept = {name: post_process[name] for name in ("keep_eyes", "keep_mouth")}
+    whole = run("FaceSwap", target, **SWAP, identity=identity, **post_process).result
     faces = run("DetectFaces", target, "large-small", 0.5).result[0]
     crops = run("AlignFaces", target, faces, "ffhq_512", "256").result[0]
     crops = run("SwapFaces", crops, identity, 1.0).result[0]
     crops = run("FaceMask", crops, **{**WHOLE, **kept}).result[0]
-    pasted, mask = run("PasteFaces", target, crops, finish["feather"], finish["colour_match"]).result
+    pasted, mask = run("PasteFaces", target, crops, post_process["feather"], post_process["colour_match"]).result
     torch.testing.assert_close(pasted, whole[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(mask, whole[1], atol=1e-5, rtol=0)
     assert (pasted - target).abs().max() > 0.1
     eyes, mouth = faces.landmarks[0, [0, 1]].long().tolist(), faces.landmarks[0, [3, 4]].long().tolist()
-    for (x, y), keep in [(eye, finish["keep_eyes"]) for eye in eyes] + [(m, finish["keep_mouth"]) for m in mouth]:
+    for (x, y), keep in [(eye, post_process["keep_eyes"]) for eye in eyes] + [
+        (m, post_process["keep_mouth"]) for m in mouth
+    ]:
         assert torch.equal(pasted[0, y, x], target[0, y, x]) == keep
 
 
@@ -354,7 +356,7 @@ def test_cancel_comes_between_pictures_that_are_drawn_and_shown(
 
 
 def test_the_rows_of_one_picture_are_those_of_a_batch_of_one(pack: Any, three: Any, crops: Any) -> None:
-    of = pack.module("nodes.frames").of
+    of = pack.module("nodes.batches").take_frame
     assert torch.equal(of(three, 1).box, three.box[1:]) and of(three, 1).frame.tolist() == [0, 0]
     assert torch.equal(of(crops, 0).pixels, crops.pixels[:1]) and len(of(crops, 7)) == 0
 
@@ -388,7 +390,7 @@ def test_the_options_of_face_swap_reach_the_core(pack: Any, core: Any, monkeypat
         return read(*args, **options)
 
     monkeypatch.setattr(pipeline, "identity_from", identity_from)
-    networks = pack.module("nodes.models")
+    networks = pack.module("nodes.loaded")
     ready = networks.ready_with
 
     def ready_to_swap(image: Tensor, swapper: object, detector: object, name: object) -> Any:
@@ -409,11 +411,11 @@ def test_the_options_of_face_swap_reach_the_core(pack: Any, core: Any, monkeypat
         feather=0.1,
         codeformer_weight=0.9,
     )
-    mask = pack.module("cscs_core.face_mask").FaceMask("whole", keep_mouth=True)
+    mask = pack.module("cscs_core.faces.mask").MaskOptions("whole", keep_mouth=True)
     assert numbers == [[1, 1]]
-    assert core.options["choosing"].gender == "female"
-    restoration = pack.module("cscs_core.restore").Restoration(restorer, 0.3, 0.9)
-    assert core.options["finish"] == pipeline.Finish(mask, 0.1, 0.4, restoration)
+    assert core.options["face_filter"].gender == "female"
+    restoration = pack.module("cscs_core.faces.restorers.base").Restoration(restorer, 0.3, 0.9)
+    assert core.options["post_process"] == pipeline.PostProcess(mask, 0.1, 0.4, restoration)
 
 
 def test_widgets_of_face_swap_only_ever_come_at_the_end(pack: Any) -> None:

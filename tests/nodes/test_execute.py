@@ -102,7 +102,7 @@ def test_an_empty_batch_is_no_person(identify: Any) -> None:
 
 @pytest.mark.parametrize(("name", "look"), [("photo", None), ("painting", "find_painted")])
 def test_photos_wait_on_the_processor_until_it_is_their_turn(pack: Any, core: Any, name: str, look: str | None) -> None:
-    looks = {"look": getattr(pack.module("cscs_core.domain"), look)} if look else {}
+    looks = {"look": getattr(pack.module("cscs_core.tasks.cross_domain"), look)} if look else {}
     away = SimpleNamespace(device=torch.device("meta"))  # a device that every photo would be moved to
     pack.module("nodes.identity").read(pictures(2), away, name, **looks)
     assert [photo.device.type for photo in core.photos] == ["cpu", "cpu"]
@@ -118,11 +118,11 @@ def test_frames_reach_the_core_one_at_a_time_with_the_settings(swap: Any, core: 
     assert source.identity.embedding.shape == (1, 128) and source.swapper.sizes == (256, 512)
     assert core.options == {
         "size": 256,
-        "choosing": pipeline.Choosing(indices=[0, 2]),
+        "face_filter": pipeline.FaceFilter(indices=[0, 2]),
         "strength": 0.5,
         "limit": None,
-        "pause": pack.module("nodes.host").stop,
-        "finish": pipeline.Finish(),
+        "check_cancel": pack.module("nodes.host").raise_if_cancelled,
+        "post_process": pipeline.PostProcess(),
     }
     assert image.shape == (3, 32, 48, 3) and mask.shape == (3, 32, 48)
     assert (image == 1).all() and (mask == 1).all()
@@ -160,19 +160,19 @@ def test_a_source_without_a_face_is_told_in_the_users_words(swap: Any, core: Any
 
 def test_a_reference_is_read_as_a_person(swap: Any, core: Any) -> None:
     swap(pictures(), source=pictures(), reference=pictures(2))
-    assert len(core.options["choosing"].reference.embedding) == 2
+    assert len(core.options["face_filter"].reference.embedding) == 2
 
 
 def test_a_reference_identity_takes_the_place_of_reference_and_is_read_once_for_all_frames(
     swap: Any, core: Any, pack: Any, identify: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, _ = identify(pictures())
-    known = pack.module("cscs_core.identity").known_by
+    known = pack.module("cscs_core.faces.identity").embedded_by
     asked: list[Any] = []
-    monkeypatch.setattr(pack.module("nodes.swap"), "known_by", lambda *all: asked.append(all) or known(*all))
+    monkeypatch.setattr(pack.module("nodes.swap"), "embedded_by", lambda *all: asked.append(all) or known(*all))
     core.photos.clear()
     swap(pictures(3), identity=identity, reference=pictures(), reference_identity=identity)
-    assert torch.equal(core.options["choosing"].reference.embedding, identity.embedding)
+    assert torch.equal(core.options["face_filter"].reference.embedding, identity.embedding)
     assert len(asked) == 1 and core.photos == []
 
 
@@ -281,7 +281,7 @@ def test_older_hosts_without_core_model_patcher_or_intermediate_dtype_still_work
 def test_networks_made_in_inference_mode_can_be_moved_outside_and_used_again(pack: Any, host: Any) -> None:
     """The host runs nodes in inference mode and unloads models outside it."""
     with torch.inference_mode():
-        loaded = pack.module("nodes.models").ready(pictures())
+        loaded = pack.module("nodes.loaded").ready(pictures())
     for network in loaded.networks:
         network.to(torch.float64).to(torch.float32)  # as a move to a device and back
     with torch.inference_mode():
@@ -292,7 +292,7 @@ def test_networks_made_in_inference_mode_can_be_moved_outside_and_used_again(pac
 def test_a_file_that_was_exchanged_is_loaded_again(swap: Any, core: Any, pack: Any, tmp_path: Path, monkeypatch: Any):
     paths = importlib.import_module("folder_paths")
     monkeypatch.setitem(paths.folder_names_and_paths, "cscs", ([str(tmp_path)], set()))
-    cache = pack.module("nodes.models")._swapper
+    cache = pack.module("nodes.loaded")._swapper
     for turn, content in enumerate((b"1", b"1", b"22")):
         if turn != 1:
             (tmp_path / "cscs_generator.safetensors").write_bytes(content)

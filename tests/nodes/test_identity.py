@@ -29,7 +29,7 @@ def identify(pack: Any, core: Any) -> Any:
 @pytest.fixture
 def person(pack: Any) -> Callable[..., Any]:
     """Somebody whose references have these embeddings, crops of one grey with a face's points."""
-    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.mesh")
+    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.ops.mesh")
 
     def made(*rows: list[float], grey: float = 0.5) -> Any:
         count = len(rows)
@@ -163,7 +163,7 @@ def test_the_photos_are_read_one_by_one_until_cancelled(identify: Any, core: Any
 
 def test_a_connected_detector_wins(pack: Any, identify: Any, core: Any, monkeypatch: Any) -> None:
     asked = []
-    models = pack.module("nodes.models")
+    models = pack.module("nodes.loaded")
     ready = models.ready
     monkeypatch.setattr(models, "ready", lambda image, detector: asked.append(detector) or ready(image))
     choice = models.Choice("detector", "buffalo_l")
@@ -188,7 +188,7 @@ class Encoder:
 @pytest.fixture
 def asked(pack: Any, core: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Which detectors were asked for; whatever they are, `Encoder` measures."""
-    models, detectors = pack.module("nodes.models"), []
+    models, detectors = pack.module("nodes.loaded"), []
     loaded = models.ready(pictures())
     loaded.encoder = Encoder()
     monkeypatch.setattr(models, "ready", lambda image, detector: detectors.append(detector) or loaded)
@@ -336,11 +336,11 @@ def test_a_file_that_has_changed_is_read_again(pack: Any, save: Any, person: Any
 
 
 def test_without_files_the_first_example_person_is_loaded(pack: Any, core: Any, folder: Path) -> None:
-    load, images = pack.nodes["CSCS_LoadIdentity"], pack.module("cscs_core.images")
+    load, images = pack.nodes["CSCS_LoadIdentity"], pack.module("cscs_core.io.images")
     assert load.GET_SCHEMA().inputs[0].options == EXAMPLES
     assert load.validate_inputs(EXAMPLES[0]) is True and load.fingerprint_inputs(EXAMPLES[0]) != "gone"
     report = (out := load.execute("example person 2")).result[2]
-    expected = images.read(pack.module("cscs_core.example_people").EXAMPLES / "person_2.jpg")
+    expected = images.read(pack.module("cscs_core.tasks.example_people").EXAMPLES / "person_2.jpg")
     assert len(core.photos) == 1 and torch.equal(core.photos[0], expected)
     assert report == "example person 2: 1 face; measured by lite" and out.ui == {"cscs_badge": ["1 face"]}
 

@@ -65,7 +65,7 @@ def test_a_pack_of_insightface_is_listed_where_it_is(load: Any, folder: Path) ->
 
 def test_choices_carry_role_name_and_device_and_info_a_line_of_each(load: Any, pack: Any) -> None:
     *choices, info = load.execute("lite", "warp", "lite", "cpu").result
-    Choice = pack.module("nodes.models").Choice
+    Choice = pack.module("nodes.loaded").Choice
     assert choices == [
         Choice("detector", "lite", "cpu"),
         Choice("swapper", "warp", "cpu"),

@@ -24,9 +24,9 @@ def loaded(pack: Any) -> Any:
 @pytest.fixture(scope="module")
 def photographs(pack: Any) -> Tensor:
     """Two people and nobody, IMAGE."""
-    people = pack.module("cscs_core.example_people")
+    people = pack.module("cscs_core.tasks.example_people")
     files = [people.EXAMPLES / f"person_{number}.jpg" for number in (1, 5)]
-    pixels = torch.cat([pack.module("cscs_core.images").read(file) for file in files])
+    pixels = torch.cat([pack.module("cscs_core.io.images").read(file) for file in files])
     return torch.cat([pixels, torch.full_like(pixels[:1], 0.5)]).movedim(1, -1)
 
 
@@ -75,7 +75,7 @@ def test_the_sheet_shows_photograph_source_target_thin_and_chubby(
     folder = output / FOLDER / "proxy_data" / first["name"]
     names = [first["name"], "0_gensrc.jpg", "0_gendst.jpg", "0_gendst.jpg_facethin.jpg", "0_gendst.jpg_facechubby.jpg"]
     for column, name in enumerate(names):
-        picture = pack.module("cscs_core.images").read(folder / name)
+        picture = pack.module("cscs_core.io.images").read(folder / name)
         cell = sheet[:192, 192 * column : 192 * (column + 1)].movedim(-1, 0)[None]
         small = torch.nn.functional.interpolate(cell, (64, 64), mode="area")
         assert (small - picture).abs().mean() < 0.02
@@ -110,7 +110,7 @@ def test_cancelled_it_leaves_nothing_half_and_goes_on_to_the_same_files(
 def test_nobody_who_lent_a_face_is_kept_when_the_work_is_done(run: Any, photographs: Tensor, pack: Any) -> None:
     run(photographs)
     gc.collect()
-    pool = pack.module("cscs_core.pair_recipe").Pool
+    pool = pack.module("cscs_core.surrogates.recipe").Pool
     assert not [one for one in gc.get_objects() if type(one) is pool]
 
 

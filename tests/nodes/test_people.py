@@ -75,7 +75,7 @@ def looks(pack: Any, core: Any, monkeypatch: pytest.MonkeyPatch) -> list[torch.T
     monkeypatch.setattr(pack.module("cscs_core.pipeline"), "encode", encode)
     monkeypatch.setattr(pack.module("nodes.track"), "encode", encode)
     models = SimpleNamespace(device=torch.device("cpu"), encoder=SimpleNamespace(name="lite", width=2))
-    monkeypatch.setattr(pack.module("nodes.models"), "ready", lambda image, detector=None: models)
+    monkeypatch.setattr(pack.module("nodes.loaded"), "ready", lambda image, detector=None: models)
     return seen
 
 
@@ -84,9 +84,9 @@ def looks(pack: Any, core: Any, monkeypatch: pytest.MonkeyPatch) -> list[torch.T
 
 def test_the_badge_counts_and_the_model_from_load_model_wins(pack: Any, core: Any, monkeypatch: Any) -> None:
     asked = []
-    ready = pack.module("nodes.models").ready
-    monkeypatch.setattr(pack.module("nodes.models"), "ready", lambda image, name: asked.append(name) or ready(image))
-    choice = pack.module("nodes.models").Choice("detector", "buffalo_l")
+    ready = pack.module("nodes.loaded").ready
+    monkeypatch.setattr(pack.module("nodes.loaded"), "ready", lambda image, name: asked.append(name) or ready(image))
+    choice = pack.module("nodes.loaded").Choice("detector", "buffalo_l")
     node = pack.nodes["CSCS_DetectFaces"]
     shown = node.execute(pictures(2), "large-small", 0.5, "lite", choice).ui
     node.execute(pictures(2), "large-small", 0.5, "lite")
@@ -241,7 +241,7 @@ def test_marks_are_drawn_on_their_images_shown_and_passed_on(preview: Any, crowd
 def test_what_is_drawn_follows_the_widgets(preview: Any, crowd: Any, pack: Any) -> None:
     image = torch.zeros(1, 64, 96, 3)
     faces = replace(crowd((0, 20, 30, 20), (0, 60, 30, 20)), track=torch.tensor([4, 2]))
-    colours = torch.tensor(pack.module("cscs_core.draw").COLOURS) / 255
+    colours = torch.tensor(pack.module("cscs_core.faces.draw").COLOURS) / 255
     by_face, by_person = preview(image, faces).result[0], preview(image, faces, numbers="tracks").result[0]
     assert torch.equal(by_face[0, 50, [30, 70]], colours[:2])
     assert torch.equal(by_person[0, 50, [30, 70]], colours[[4, 2]])

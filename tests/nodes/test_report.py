@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from cscs_core import images
+from cscs_core.io import images
+from cscs_core.tasks.example_people import EXAMPLES
 
-PEOPLE = sorted((Path(images.__file__).parent / "examples").glob("*.jpg"))
+PEOPLE = sorted(EXAMPLES.glob("*.jpg"))
 KEYS = (
     "frame face box changed found similarity_to_source similarity_to_before pose expression seam".split()
 )  # as in web/docs
@@ -106,9 +106,9 @@ def test_only_the_faces_that_are_given_are_told(nodes):
 
 def test_a_person_of_another_detector_is_read_once_for_all_frames(nodes, pack, monkeypatch):
     person = nodes("CSCS_FaceIdentity", image=photo(0))[0]
-    identity, crops = pack.module("cscs_core.identity"), []
-    embedded = identity.embedded
-    monkeypatch.setattr(identity, "embedded", lambda some, *rest: crops.append(some) or embedded(some, *rest))
+    identity, crops = pack.module("cscs_core.faces.identity"), []
+    embedded = identity.embed_crops
+    monkeypatch.setattr(identity, "embed_crops", lambda some, *rest: crops.append(some) or embedded(some, *rest))
     target = torch.cat([photo(1)] * 3)
     done = nodes("CSCS_FaceReport", target=target, result=target, identity=replace(person, encoder="buffalo_l"))
     same = nodes("CSCS_FaceReport", target=target, result=target, identity=person)

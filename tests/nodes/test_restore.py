@@ -40,8 +40,8 @@ class Bench:
 
 @pytest.fixture
 def bench(pack: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.mesh")
-    pipeline, restorers = pack.module("cscs_core.pipeline"), pack.module("cscs_core.restorers")
+    types, mesh = pack.module("cscs_core.types"), pack.module("cscs_core.ops.mesh")
+    pipeline, restorers = pack.module("cscs_core.pipeline"), pack.module("cscs_core.faces.restorers.catalogue")
     places = torch.tensor([[30.0, 30.0], [30.0, 30.0], [80.0, 40.0]])
     points = mesh.mean_face() * 12 + places[:, None]
     faces = types.FaceSet(
@@ -62,11 +62,11 @@ def bench(pack: Any, host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ben
         asked.append(name)
         return restorer
 
-    pack.module("nodes.models")._restorer.cache_clear()
+    pack.module("nodes.loaded")._restorer.cache_clear()
     monkeypatch.setattr(pipeline, "find", find)
-    monkeypatch.setattr(restorers, "load_restorer_named", load)
+    monkeypatch.setattr(restorers, "load_restorer", load)
     yield Bench(pack.nodes["CSCS_RestoreFaces"], faces, restorer, asked, found)
-    pack.module("nodes.models")._restorer.cache_clear()
+    pack.module("nodes.loaded")._restorer.cache_clear()
 
 
 def pictures(count: int, channels: int = 3) -> Tensor:
@@ -135,14 +135,14 @@ def test_a_mask_says_where_pixels_may_change(bench: Bench) -> None:
 
 
 def test_the_restorer_is_the_chosen_one_and_gets_the_weight(bench: Bench, pack: Any) -> None:
-    choice = pack.module("nodes.models").Choice("restorer", "codeformer")
+    choice = pack.module("nodes.loaded").Choice("restorer", "codeformer")
     bench.node.execute(pictures(3), 1.0, 0.7, faces=bench.faces[:1], restorer=choice)
     bench.run(pictures(3), faces=bench.faces[:1])
     assert bench.asked == ["codeformer", "lite"] and bench.restorer.weights == [0.7, 0.5]
 
 
 def test_a_detector_in_the_restorers_place_is_named(bench: Bench, pack: Any) -> None:
-    choice = pack.module("nodes.models").Choice("detector", "lite")
+    choice = pack.module("nodes.loaded").Choice("detector", "lite")
     with pytest.raises(ValueError, match="restorer holds a detector; connect the restorer output of Load Model"):
         bench.run(pictures(1), restorer=choice)
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cscs_core import images
-from cscs_core.provenance import read, synthetic
+from cscs_core.io import images
+from cscs_core.io.provenance import read, synthetic
 
 PROMPT = {"1": {"class_type": "LoadImage", "inputs": {"image": "f\u00e4ce.png"}}}
 WORKFLOW = {"nodes": [], "version": 0.4}

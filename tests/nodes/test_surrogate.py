@@ -23,7 +23,7 @@ def loaded(pack: Any) -> Any:
 @pytest.fixture(scope="module")
 def everyone(pack: Any, loaded: Any) -> Any:
     """The six example people, cut out small; they belong to three images."""
-    people = pack.module("cscs_core.example_people").example_crops(loaded, SIZE)
+    people = pack.module("cscs_core.tasks.example_people").example_crops(loaded, SIZE)
     return dataclasses.replace(people, frame=torch.tensor([0, 0, 1, 1, 2, 2]))
 
 
@@ -50,7 +50,9 @@ def same(a: Any, b: Any) -> bool:
 
 
 def likeness(pack: Any, a: Any, b: Any) -> Tensor:
-    return pack.module("cscs_core.surrogate").cosine(a, b, pack.module("cscs_core.pipeline").load_models().encoder)
+    return pack.module("cscs_core.surrogates.base").cosine(
+        a, b, pack.module("cscs_core.pipeline").load_models().encoder
+    )
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -133,7 +135,7 @@ def test_what_is_rejected_stays_and_the_report_says_so(run: Any, pack: Any, ever
 
 
 def test_surroundings_are_lent_by_others_of_any_size(run: Any, pack: Any, everyone: Any) -> None:
-    lender = pack.module("cscs_core.align").resize(everyone[[3]], 96)
+    lender = pack.module("cscs_core.faces.align").resize(everyone[[3]], 96)
     still = {"expression": 0.0, "pose": 0.0, "light": 0.0, "damage": 0.0, "least_likeness": -1.0}
     found = set()
     for seed in range(4):
@@ -167,7 +169,7 @@ def test_somebody_else_is_in_the_same_place(run: Any, pack: Any, everyone: Any, 
 
 def test_the_person_connected_is_put_in(run: Any, pack: Any, loaded: Any, everyone: Any) -> None:
     faces, donor = everyone[[1]], everyone[[3]]
-    [person] = pack.module("cscs_core.target_surrogate").people_of(donor, loaded.encoder)
+    [person] = pack.module("cscs_core.surrogates.target").identities_of(donor, loaded.encoder)
     crops, _, _, report = run(NODES[1], faces, kind="swapper", identity=person, tries=1, most_likeness=1.0).result
     assert float(likeness(pack, crops, donor)) > float(likeness(pack, faces, donor)) + 0.2
     assert "way swapper, person 0" in report
@@ -180,10 +182,10 @@ def test_a_face_is_never_its_own_donor(run: Any, everyone: Any) -> None:
 
 
 def test_nor_is_another_crop_of_it(run: Any, pack: Any, loaded: Any, everyone: Any) -> None:
-    people = pack.module("cscs_core.example_people")
-    image = pack.module("cscs_core.images").read(people.EXAMPLES / "person_1.jpg")
+    people = pack.module("cscs_core.tasks.example_people")
+    image = pack.module("cscs_core.io.images").read(people.EXAMPLES / "person_1.jpg")
     faces = pack.module("cscs_core.pipeline").find(image, loaded)
-    crops = pack.module("cscs_core.align").align(image, faces, "arcface_112_v2", SIZE)
+    crops = pack.module("cscs_core.faces.align").align(image, faces, "arcface_112_v2", SIZE)
     done, _, _, report = run(NODES[1], crops, donors=everyone[[0]]).result
     assert same(done, crops) and "nobody else is among the donors" in report
     report = run(NODES[1], crops, donors=everyone[[0, 0, 2]]).result[3]
@@ -214,7 +216,7 @@ def test_what_is_told_is_done(run: Any, pack: Any, everyone: Any) -> None:
     thin, wide = (run(NODES[2], faces, face=value).result[0] for value in (-0.8, 0.8))
     width = [float(one.mesh[0, 397, 0] - one.mesh[0, 172, 0]) for one in (thin, faces, wide)]  # of the jaw
     assert width[0] < width[1] - 1 and width[1] + 1 < width[2]
-    eyes = pack.module("cscs_core.mask").eyes(faces.mesh, SIZE)
+    eyes = pack.module("cscs_core.ops.mask").eyes(faces.mesh, SIZE)
 
     def light(crops: Any) -> float:
         return float((crops.pixels * eyes).sum() / eyes.sum())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from cscs_core import geometry
+from cscs_core.ops import geometry
 from cscs_core.train import augment
 
 DAMAGE: dict[str, Callable[[Tensor, Generator], Tensor]] = {

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator
 
-from cscs_core import images
-from cscs_core.demo import EXAMPLES
-from cscs_core.lite_swapper import SIDE, SIZE
-from cscs_core.mesh import five
+from cscs_core.faces.swappers.lite import SIDE, SIZE
+from cscs_core.io import images
 from cscs_core.models import Refiner
+from cscs_core.ops.mesh import five
 from cscs_core.pipeline import find, load_models
+from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.train.people import People
 from cscs_core.train.refiner import examples, losses, over, varied
 from cscs_core.train.refiner_data import pairs, photographs

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from cscs_core import mesh
 from cscs_core.models import FaceRestorer, FaceRestorerConfig
+from cscs_core.ops import mesh
 from cscs_core.train.people import PICTURE, People
 from cscs_core.train.restorer import damaged, examples, losses, measured
 

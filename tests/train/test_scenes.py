@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from cscs_core import geometry, mesh
-from cscs_core.boxes import inside
+from cscs_core.ops import geometry, mesh
+from cscs_core.ops.boxes import inside
 from cscs_core.train import scenes
 from cscs_core.train.people import PICTURE, People
 

@@ -24,7 +24,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "cscs_core" / "examples"
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-MAKE_CHECKPOINT = ROOT / "tests" / "comfyui" / "made_checkpoint.py"
+MAKE_CHECKPOINT = ROOT / "tests" / "comfyui" / "fake_checkpoint.py"
 CHECKPOINT = "made.safetensors"
 START, RUN = 120, 400  # seconds
 QUIET = {

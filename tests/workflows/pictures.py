@@ -57,7 +57,7 @@ class Studio:
         return node.execute(**{**{part.id: part.default for part in widgets}, **inputs})
 
     def person(self, number: int) -> Pictures:
-        return self.core("images").read(ROOT / "cscs_core" / "examples" / f"person_{number}.jpg").movedim(1, -1)
+        return self.core("io.images").read(ROOT / "cscs_core" / "examples" / f"person_{number}.jpg").movedim(1, -1)
 
     def group(self, people: Sequence[int] = GROUP, wide: int = 380, fade: int = 60) -> Pictures:
         """People side by side, each `wide` px, fading into the next one."""
@@ -298,7 +298,7 @@ def face_report(at: Studio) -> Sheet:
 
 
 def save_image(at: Studio) -> Sheet:
-    note = at.core("provenance")
+    note = at.core("io.provenance")
     at.run("SaveImage", image=at.swapped(2, 3), filename_prefix="help", format="jpg", visible_label=True)
     file = at.folder / "output" / "help_00001_.jpg"
     lines = [f"{key}: {value}" for key, value in note.read(file).items()]
@@ -582,12 +582,12 @@ def main(names: Sequence[str]) -> None:
     files = {f"CSCS_{name}": (ROOT / "web" / "docs", make) for name, make in HELP.items()}
     files |= {name: (ROOT / "workflows", make) for name, make in WORKFLOWS.items()}
     with studio() as at:
-        provenance = at.core("provenance")
+        provenance = at.core("io.provenance")
         said = provenance.settings("JPEG", provenance.synthetic(), {})
         for name in names or files:
             folder, make = files[name]
             torch.manual_seed(0)
-            with at.core("files").placed(folder / f"{name}.jpg") as beside:
+            with at.core("io.files").placed(folder / f"{name}.jpg") as beside:
                 make(at).save(beside, "JPEG", quality=QUALITY, optimize=True, **said)
 
 

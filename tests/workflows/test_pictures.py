@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cscs_core import provenance
+from cscs_core.io import provenance
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "web" / "docs").glob("*.md"))

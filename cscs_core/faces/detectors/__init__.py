@@ -1,0 +1,4 @@
+"""Face detectors behind one protocol; `catalogue` knows them by name.
+
+Dense landmarks are in `faces.landmarks`.
+"""

@@ -1,0 +1,4 @@
+"""Face restorers behind one protocol; `catalogue` knows them by name.
+
+Their networks are in `models` or spandrel.
+"""

@@ -1,0 +1,4 @@
+"""Face swappers behind one protocol; `catalogue` knows them by name.
+
+Their training is in `train`.
+"""

@@ -1,0 +1,132 @@
+"""Masks of a face from its mesh, in crop pixels: (F, 1, S, S), 0..1, antialiased."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from .mesh import LEFT_BROW, LEFT_EYE, LIPS, MOUTH, OVAL, RIGHT_BROW, RIGHT_EYE
+
+_LINES = 4  # scan lines a pixel
+_STEPS = 256  # steps of a pixel along a scan line
+
+
+def polygon(points: Tensor, size: int) -> Tensor:
+    """The inside of closed rings by the even-odd rule, (F, P, 2) -> (F, 1, S, S); a ring with NaN is empty.
+
+    Every scan line is cut by every edge; the sorted cuts open and close it in turn, and each cut adds its share to
+    the pixel that it falls into and the rest to the next, so that a sum along the line is the coverage.
+    """
+    finite = points.isfinite().all(-1).all(-1)
+    start = points.detach().float().nan_to_num()
+    delta = start.roll(-1, 1) - start
+    line = (torch.arange(size * _LINES, device=points.device) + 0.5)[:, None] / _LINES - 0.5  # y
+    below = start[:, None, :, 1] <= line
+    cut = below != below.roll(-1, -1)
+    x = start[:, None, :, 0] + delta[:, None, :, 0] / delta[:, None, :, 1] * (line - start[:, None, :, 1])
+    x = (x.where(cut, size) + 0.5).clamp(0, size).sort(-1).values  # (F, lines, P) from the left edge of the picture
+    column = x.floor()
+    # Whole numbers in float32 add up exactly: what is outside is 0 to the last bit.
+    share = ((column + 1 - x) * _STEPS).round()
+    sign = 1 - 2 * (torch.arange(x.shape[-1], device=x.device) % 2)
+    ends = x.new_zeros(len(x), size, size + 2)
+    for value, shift in ((share, 0), (_STEPS - share, 1)):
+        where, value = column.long() + shift, value * sign
+        ends.scatter_add_(
+            2, where.unflatten(1, (size, _LINES)).flatten(2), value.unflatten(1, (size, _LINES)).flatten(2)
+        )
+    covered = ends[..., :size].cumsum(-1) / (_STEPS * _LINES)
+    return (covered * finite[:, None, None])[:, None]
+
+
+def hull(mesh: Tensor, size: int) -> Tensor:
+    """The face's oval, forehead to chin, (F, 468, 2) -> (F, 1, S, S)."""
+    return _ring(mesh, OVAL, size)
+
+
+def eyes(mesh: Tensor, size: int) -> Tensor:
+    """Between the lids of both eyes, (F, 468, 2) -> (F, 1, S, S)."""
+    return torch.maximum(_ring(mesh, LEFT_EYE, size), _ring(mesh, RIGHT_EYE, size))
+
+
+def brows(mesh: Tensor, size: int) -> Tensor:
+    """Both eyebrows, (F, 468, 2) -> (F, 1, S, S)."""
+    return torch.maximum(_ring(mesh, LEFT_BROW, size), _ring(mesh, RIGHT_BROW, size))
+
+
+def mouth(mesh: Tensor, size: int) -> Tensor:
+    """Between the lips, empty when they are closed, (F, 468, 2) -> (F, 1, S, S)."""
+    return _ring(mesh, MOUTH, size)
+
+
+def lips(mesh: Tensor, size: int) -> Tensor:
+    """The lips without what is between them, (F, 468, 2) -> (F, 1, S, S)."""
+    return (_ring(mesh, LIPS, size) - mouth(mesh, size)).clamp_min(0)
+
+
+def features(mesh: Tensor, size: int) -> Tensor:
+    """Eyes, brows and the whole mouth with some skin around them, softly, (F, 468, 2) -> (F, 1, S, S)."""
+    parts = eyes(mesh, size) + brows(mesh, size) + _ring(mesh, LIPS, size)
+    soft = feather(grow(parts.clamp(0, 1), 0.03 * size), 0.02 * size)
+    return (soft * 1.001).clamp_max(1)  # a blur of ones is not always one
+
+
+def feather(mask: Tensor, radius: float) -> Tensor:
+    """A smooth fall-off inside the mask: 0 at its edge and at the crop's border, all of it `radius` pixels further in.
+
+    Nothing outside the mask is ever taken in, so no seam and no square edge can show.
+    """
+    if radius <= 0:
+        return mask
+    height, width = mask.shape[-2:]
+    blurred = _blur(height, radius, mask) @ mask @ _blur(width, radius, mask).T
+    inside = (2 * blurred - 1).clamp(0, 1)  # the blur is a half along a straight edge
+    return torch.minimum(inside * inside * (3 - 2 * inside), mask)
+
+
+def _blur(side: int, radius: float, like: Tensor) -> Tensor:
+    """The blur of a line by a bell of that reach, as a matrix (side, side); its first and last pixel, and all beyond
+    them, are nothing. As a product it is several times faster than as a convolution."""
+    reach = math.ceil(radius)
+    taps = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
+    taps = (taps * (math.pi / 2 / (radius + 1))).cos().square()
+    place = torch.arange(side, device=like.device)
+    away = place - place[:, None] + reach
+    matrix = (taps / taps.sum())[away.clamp(0, 2 * reach)].where((away >= 0) & (away <= 2 * reach), 0)
+    matrix[:, [0, -1]] = 0
+    return matrix
+
+
+def grow(mask: Tensor, pixels: float) -> Tensor:
+    """The mask larger by a disc of so many (whole) pixels, negative smaller; the crop's border counts as neither."""
+    radius = round(abs(pixels))
+    if radius == 0:
+        return mask
+    if pixels < 0:
+        return -grow(-mask, radius)
+    height, width = mask.shape[-2:]
+    padded = nnf.pad(mask, (radius,) * 4, value=-torch.inf)
+    wide, out = padded[..., radius : radius + width], mask
+    # A disc is one run of pixels a row; the runs grow by a pixel a turn, hence one turn a pixel of radius.
+    for half in range(radius + 1):
+        for shift in (radius - half, radius + half):
+            wide = torch.maximum(wide, padded[..., shift : shift + width])
+        for row in range(radius + 1):
+            if math.isqrt(radius * radius - row * row) == half:
+                for shift in (radius - row, radius + row):
+                    out = torch.maximum(out, wide[..., shift : shift + height, :])
+    return out
+
+
+def _ring(mesh: Tensor, ring: Sequence[int], size: int) -> Tensor:
+    return polygon(mesh[:, list(ring)], size)
+
+
+def smoothstep(x: Tensor, start: float, end: float) -> Tensor:
+    """0 up to the start, 1 from the end, smooth between."""
+    t = ((x - start) / (end - start)).clamp(0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cscs_core.faces.align import align
+from cscs_core.faces.mask import KEEP_MASK, KINDS, MaskOptions, apply_mask, feather_mask, warp_limit
+from cscs_core.ops import geometry, mask
+from cscs_core.types import Crops, FaceSet
+
+SIZE = 96
+
+
+@pytest.fixture
+def crops(faces, smooth) -> Crops:
+    cut = align(smooth(2, 120, 130), faces([(0, 60, 50, 30), (1, 66, 44, 24)]), size=SIZE)
+    return replace(cut, mask=torch.rand_like(cut.mask))
+
+
+def at(crops: Crops, point: int, row: int = 0) -> float:
+    """The mask at one of the five landmarks: eyes 0 1, nose 2, mouth corners 3 4."""
+    x, y = crops.landmarks[row, point].round().long().tolist()
+    return float(crops.mask[row, 0, y, x])
+
+
+@pytest.mark.parametrize("combine", ["multiply", "replace"])
+def test_the_whole_crop_leaves_the_mask_or_makes_it_white(crops, combine):
+    done = apply_mask(crops, MaskOptions("whole", combine=combine))
+    assert torch.equal(done.mask, crops.mask if combine == "multiply" else torch.ones_like(crops.mask))
+    assert torch.equal(done.pixels, crops.pixels) and torch.equal(done.matrix, crops.matrix)
+
+
+@pytest.mark.parametrize("grow", [-0.1, 0.0, 0.05])
+def test_the_hull_is_the_outline_of_the_face_grown_and_feathered(crops, grow):
+    outline = mask.feather(mask.grow(mask.hull(crops.mesh, SIZE), grow * SIZE), 0.04 * SIZE)
+    done = apply_mask(crops, MaskOptions("hull", grow, 0.04))
+    torch.testing.assert_close(done.mask, crops.mask * outline)
+
+
+@pytest.mark.parametrize("grow", [-0.1, 0.0, 0.05])
+def test_the_box_is_the_rectangle_around_the_mesh(crops, grow):
+    done = apply_mask(crops, MaskOptions("box", grow, combine="replace")).mask
+    low, high = crops.mesh.amin(1) - grow * SIZE, crops.mesh.amax(1) + grow * SIZE
+    torch.testing.assert_close(done.sum((1, 2, 3)), (high - low).prod(-1), rtol=1e-2, atol=0)
+    for row in range(len(crops)):
+        inside = (done[row, 0] >= 0.5).nonzero().float()
+        torch.testing.assert_close(inside.amin(0).flip(0), low[row], atol=1.0, rtol=0)
+        torch.testing.assert_close(inside.amax(0).flip(0), high[row], atol=1.0, rtol=0)
+
+
+def test_shrinking_takes_from_the_whole_crop_too_and_may_leave_nothing(crops):
+    inner = apply_mask(crops, MaskOptions("whole", -0.25, combine="replace")).mask
+    assert torch.equal(inner[..., 24:72, 24:72], torch.ones(2, 1, 48, 48)) and inner.sum() == 2 * 48 * 48
+    for kind in ("hull", "box", "whole"):
+        assert not apply_mask(crops, MaskOptions(kind, -0.5)).mask.any(), kind
+
+
+@pytest.mark.parametrize("kind", ["hull", "box", "whole"])
+def test_eyes_and_mouth_are_kept_and_the_nose_is_not(crops, kind):
+    white = replace(crops, mask=torch.ones_like(crops.mask))
+    eyes = apply_mask(white, MaskOptions(kind, 0.1, keep_eyes=True))
+    mouth = apply_mask(white, MaskOptions(kind, 0.1, keep_mouth=True))
+    both = apply_mask(white, MaskOptions(kind, 0.1, keep_eyes=True, keep_mouth=True))
+    for row in range(2):
+        for done, expected in ((eyes, [0, 0, 1, 1, 1]), (mouth, [1, 1, 1, 0, 0]), (both, [0, 0, 1, 0, 0])):
+            assert [at(done, point, row) for point in range(5)] == pytest.approx(expected, abs=0.01)
+    lids = mask.eyes(crops.mesh, SIZE)
+    assert not eyes.mask[lids > 0].any()
+
+
+def test_a_limit_says_where_anything_may_change(crops):
+    limit = torch.zeros(1, 1, SIZE, SIZE)
+    limit[..., :48] = 0.5
+    for combine in ("multiply", "replace"):
+        free, bound = (apply_mask(crops, MaskOptions(combine=combine), area) for area in (None, limit))
+        torch.testing.assert_close(bound.mask, free.mask * limit)
+
+
+def test_attention_is_stretched_from_its_least_to_its_most(crops):
+    slope = torch.linspace(0.4, 0.5, SIZE).expand(2, 1, SIZE, SIZE)
+    done = apply_mask(crops, MaskOptions("attention", combine="replace"), attention=slope).mask
+    assert not done[..., :4].any() and (done[..., -4:] == 1).all()
+    torch.testing.assert_close(done[..., 48], torch.full((2, 1, SIZE), 0.5), atol=0.02, rtol=0)
+
+
+def test_attention_that_is_the_same_everywhere_limits_nothing(crops):
+    done = apply_mask(crops, MaskOptions("attention"), attention=torch.full_like(crops.mask, 0.3))
+    assert torch.equal(done.mask, crops.mask)
+
+
+def test_attention_without_a_swapper_is_told_what_is_missing(crops):
+    with pytest.raises(ValueError, match="give it a swapper and a person"):
+        apply_mask(crops, MaskOptions("attention"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_faces_flow_through(kind):
+    none = align(torch.rand(1, 3, 20, 30), FaceSet.empty(), size=SIZE)
+    assert len(apply_mask(none, MaskOptions(kind, 0.1, 0.1, True, True))) == 0
+    assert len(feather_mask(none, 0.1)) == 0
+
+
+@pytest.mark.parametrize("options", [{"kind": "oval"}, {"combine": "add"}, {"grow": 0.6}, {"feather": -0.1}])
+def test_options_that_mean_nothing_are_refused(options):
+    with pytest.raises(ValueError, match=next(str(value) for value in options.values())):
+        MaskOptions(**options)
+
+
+def test_options_for_nothing_are_the_mask_as_it_is(crops):
+    assert torch.equal(apply_mask(crops, KEEP_MASK).mask, crops.mask)
+
+
+def test_a_mask_of_the_pictures_is_seen_as_the_pictures_are(crops, faces):
+    masks = torch.rand(2, 1, 120, 130)
+    there = warp_limit(masks, crops)
+    cut = align(masks.expand(-1, 3, -1, -1), faces([(0, 60, 50, 30), (1, 66, 44, 24)]), size=SIZE)
+    assert torch.equal(there, cut.pixels[:, :1])
+    alone = warp_limit(masks[:1], crops)  # the last one serves the pictures beyond it
+    assert torch.equal(alone[1:], geometry.warp(masks[:1], crops.matrix[1:], SIZE))
+
+
+def test_a_mask_of_another_size_than_the_pictures_is_refused(crops):
+    with pytest.raises(ValueError, match="the mask is 64 x 32, and a face lies outside of it"):
+        warp_limit(torch.ones(1, 1, 32, 64), crops)
+    with pytest.raises(ValueError, match="It is black, as Load Image gives it where nothing was painted: disconnect"):
+        warp_limit(torch.zeros(1, 1, 32, 64), crops)
+
+
+def test_softening_leaves_soft_masks_of_the_face_alone_and_ends_before_the_border(crops):
+    face = replace(crops, mask=mask.feather(mask.hull(crops.mesh, SIZE), 4))
+    assert torch.equal(feather_mask(face, 0).mask, face.mask)
+    square = feather_mask(replace(crops, mask=torch.ones_like(crops.mask)), 0).mask
+    assert not square[..., 0, :].any() and not square[..., :, -1].any() and (square[..., 6:-6, 6:-6] == 1).all()
+    softer = feather_mask(face, 0.1).mask
+    assert (softer <= face.mask).all() and softer.sum() < 0.8 * face.mask.sum()

@@ -1,0 +1,191 @@
+"""Paintings: faces found where the plain look finds none, and faces that take on a picture's colours and texture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+
+from cscs_core.faces.mask import feather_mask
+from cscs_core.faces.paste import paste
+from cscs_core.faces.swappers.warp import WarpSwapper
+from cscs_core.io import images
+from cscs_core.ops import colour, mask
+from cscs_core.pipeline import Models, NoFace, PreparedSource, find, identity_from, load_models, prepare_source
+from cscs_core.tasks.cross_domain import AGREEMENT, Harmony, find_painted, harmonise, swap_across_domains
+from cscs_core.tasks.example_people import EXAMPLES
+from cscs_core.types import FaceSet, Identity, join
+
+PEOPLE = sorted(EXAMPLES.glob("*.jpg"))
+
+
+def photo(number: int) -> torch.Tensor:
+    """An example person, (1, 3, 320, 320)."""
+    return nnf.interpolate(images.read(PEOPLE[number]), (320, 320), mode="bilinear", antialias=True)
+
+
+def painted(picture: torch.Tensor) -> torch.Tensor:
+    """What a camera sees of an old painting: few tones, a woven canvas, brown varnish."""
+    side = torch.arange(picture.shape[-1])
+    canvas = 0.04 * ((side * 1.3).sin()[None] + (side * 1.3).sin()[:, None])
+    flat = (colour.gaussian_blur(picture, 1.0) * 8).round() / 8
+    return ((flat + canvas) * torch.tensor([0.75, 0.6, 0.4]).view(1, 3, 1, 1) + 0.08).clamp(0, 1)
+
+
+def faded(picture: torch.Tensor) -> torch.Tensor:
+    """A tenth of the contrast."""
+    return picture * 0.1 + 0.45
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return load_models()
+
+
+@pytest.fixture(scope="module")
+def person(models: Models) -> PreparedSource:
+    return prepare_source(known([photo(0)], models), WarpSwapper(), models)
+
+
+@pytest.fixture(scope="module")
+def faces(models: Models) -> FaceSet:
+    return find(painted(photo(3)), models)
+
+
+def known(pictures: list[torch.Tensor], models: Models) -> Identity:
+    """The person of paintings or photographs."""
+    return identity_from(pictures, models, threshold=AGREEMENT, look=find_painted)
+
+
+def apart(one: FaceSet, other: FaceSet) -> float:
+    """Mean distance of the five points in eye distances."""
+    eyes = (other.landmarks[0, 0] - other.landmarks[0, 1]).norm()
+    return float((one.landmarks[0] - other.landmarks[0]).norm(dim=-1).mean() / eyes)
+
+
+def test_where_the_plain_look_finds_a_face_that_is_the_answer(models):
+    plain, found = find(photo(1), models), find_painted(photo(1), models)
+    assert found.mesh.equal(plain.mesh) and found.score.equal(plain.score)
+
+
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_a_face_that_has_all_but_faded_is_found_in_its_place(models, number):
+    assert not len(find(faded(photo(number)), models))
+    found = find_painted(faded(photo(number)), models)
+    assert len(found) == 1
+    assert apart(found, find(photo(number), models)) < 0.06
+
+
+def test_a_face_in_a_large_picture_is_found_in_its_place(models):
+    large = nnf.interpolate(faded(photo(3)), (1350, 1300), mode="bilinear")
+    ratio = torch.tensor([1300 / 320, 1350 / 320])
+    found, plain = find_painted(large, models), find(photo(3), models)
+    assert torch.allclose(((found.landmarks + 0.5) / ratio - 0.5), plain.landmarks, atol=3)
+
+
+def test_neither_noise_nor_grey_is_a_face(models):
+    noise = torch.rand(1, 3, 200, 240)
+    assert [len(find_painted(picture, models)) for picture in (noise, noise * 0 + 0.5)] == [0, 0]
+
+
+def test_the_picture_without_a_face_is_named(models):
+    with pytest.raises(NoFace, match="photograph 1"):
+        known([photo(0), torch.zeros(1, 3, 64, 64)], models)
+
+
+def test_a_person_is_known_from_a_painting(models):
+    person = known([photo(2), painted(photo(2))], models)
+    other = known([photo(4)], models)
+    assert float(person.embedding[0] @ person.embedding[1]) > 0.5 > float(person.mean @ other.mean)
+
+
+@pytest.mark.parametrize("context", [1.0, 2.5])
+def test_the_crops_as_they_are_are_the_picture(models, person, faces, context):
+    picture = painted(photo(3))
+    done = swap_across_domains(picture, faces, person, models, context=context, resolution=256)
+    assert paste(picture, done.crops).equal(done.image)
+    # Paste Faces fades the border of every crop.
+    assert torch.allclose(paste(picture, feather_mask(done.crops, 0.0)), done.image, atol=1e-5)
+    assert (done.image - picture).abs().max() > 0.1
+    assert (done.image - picture).where(done.mask == 0, 0).abs().max() == 0
+
+
+def test_two_faces_that_touch_are_the_picture_too(models, person, faces):
+    shifted = FaceSet(
+        faces.frame,
+        faces.box + 40,
+        faces.landmarks + 40,
+        faces.mesh + 40,
+        faces.score,
+        faces.track,
+    )
+    picture = painted(photo(3))
+    done = swap_across_domains(picture, join([faces, shifted]), person, models, resolution=256)
+    assert len(done.crops) == 2
+    assert paste(picture, done.crops).equal(done.image)
+
+
+def test_without_a_face_or_without_strength_nothing_changes(models, person, faces):
+    picture = painted(photo(3))
+    for done in (
+        swap_across_domains(picture, faces[:0], person, models),
+        swap_across_domains(picture, faces, person, models, strength=0.0),
+    ):
+        assert done.image.equal(picture) and not done.mask.any()
+
+
+def test_more_context_shows_more(models, person, faces):
+    near, far = (
+        swap_across_domains(photo(3), faces, person, models, context=c, resolution=256).crops for c in (1.0, 2.0)
+    )
+    wide = [float((crops.landmarks[0, 0] - crops.landmarks[0, 1]).norm()) for crops in (near, far)]
+    assert wide[0] == pytest.approx(2 * wide[1], rel=1e-3)
+    with pytest.raises(ValueError, match=r"context is 0\.5"):
+        swap_across_domains(photo(3), faces, person, models, context=0.5)
+
+
+def test_the_person_comes_through(models, person, faces):
+    done = swap_across_domains(painted(photo(3)), faces, person, models, resolution=512)
+    assert float(done.after) > float(done.before)
+
+
+def crops(models: Models):
+    """A face, a painting of it, its mesh and skin, in crop pixels."""
+    source = prepare_source(known([photo(3)], models), WarpSwapper(), models)
+    done = swap_across_domains(
+        photo(3), find(photo(3), models), source, models, context=1.0, resolution=256, strength=0.0
+    )
+    skin = mask.hull(done.crops.mesh, 256) * (1 - mask.features(done.crops.mesh, 256))
+    return done.crops.pixels, painted(done.crops.pixels), done.crops.mesh, skin
+
+
+def test_all_of_the_colour_is_the_targets_mean_colour(models):
+    pixels, target, dense, skin = crops(models)
+    done = harmonise(pixels, target, dense, Harmony(1.0, 0.0))
+    means = [(colour.to_lab(x) * skin).sum((2, 3)) / skin.sum((2, 3)) for x in (pixels, done, target)]
+    assert (means[1] - means[2]).abs().max() < 1.5 < (means[0] - means[2]).abs().max()
+
+
+def roughness(pixels: torch.Tensor, skin: torch.Tensor) -> float:
+    fine = pixels - colour.gaussian_blur(pixels, 2.0)
+    return float(((fine.square() * skin).sum() / skin.sum()).sqrt())
+
+
+def test_texture_goes_both_ways(models):
+    """A photo in a painting becomes rougher, a painting in a photo smoother."""
+    pixels, target, dense, skin = crops(models)
+    smooth, rough = roughness(pixels, skin), roughness(target, skin)
+    assert rough > 1.5 * smooth
+    laid = roughness(harmonise(pixels, target, dense, Harmony(0.0, 1.0)), skin)
+    softer = roughness(harmonise(target, pixels, dense, Harmony(0.0, 1.0)), skin)
+    assert laid == pytest.approx(rough, rel=0.15) and softer == pytest.approx(smooth, rel=0.15)
+
+
+def test_no_harmony_changes_nothing(models):
+    pixels, target, dense, _ = crops(models)
+    assert harmonise(pixels, target, dense, Harmony(0.0, 0.0)).equal(pixels)
+
+
+def test_harmony_is_a_share():
+    with pytest.raises(ValueError, match=r"texture is 1\.5"):
+        Harmony(texture=1.5)
