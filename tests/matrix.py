@@ -1,7 +1,8 @@
 """The tests as other machines run them: other processors, numbers of threads and workers, a busy machine, other orders.
 
-    python tests/matrix.py                   all of them in every configuration, an hour on two cores
-    python tests/matrix.py --only busy core  one configuration, the tests of one folder here
+    python tests/matrix.py                      all of them in every configuration, an hour on two cores
+    python tests/matrix.py hub faces            those of two folders here
+    python tests/matrix.py --only busy reversed two of the configurations
 
 A line for each configuration: what pytest says in the end, and the processor time of all its processes; below it the
 tests that failed. Exits with 1 if one did. For Linux and macOS.
@@ -50,8 +51,10 @@ CONFIGURATIONS = (
 )
 
 
-def files(folders: list[str], order: str, seed: int) -> list[str]:
-    found = sorted(str(path) for folder in folders or ["."] for path in (TESTS / folder).rglob("test_*.py"))
+def files(names: list[str], order: str, seed: int) -> list[str]:
+    places = [TESTS / name for name in names or ["."]]
+    inside = [[place] if place.is_file() else place.rglob("test_*.py") for place in places]
+    found = sorted(str(path) for paths in inside for path in paths)
     if order == "shuffled":
         random.Random(seed).shuffle(found)
     return found[::-1] if order == "reversed" else found
@@ -80,13 +83,13 @@ def environment(wanted: Configuration, place: Path) -> dict[str, str]:
     return variables
 
 
-def run(wanted: Configuration, folders: list[str], seed: int) -> bool:
+def run(wanted: Configuration, names: list[str], seed: int) -> bool:
     """Whether all tests passed; writes the line."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-n", wanted.workers, "--dist", "loadfile"]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with tempfile.TemporaryDirectory() as place, burning((os.cpu_count() or 1) if wanted.busy else 0):
         done = subprocess.run(
-            [*command, *files(folders, wanted.order, seed)],
+            [*command, *files(names, wanted.order, seed)],
             cwd=ROOT,
             env=environment(wanted, Path(place)),
             stdout=subprocess.PIPE,
@@ -109,12 +112,12 @@ def run(wanted: Configuration, folders: list[str], seed: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="of tests/, all if none is named")
-    names = [each.name for each in CONFIGURATIONS]
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="run these configurations")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="folders or files in tests/; all if none is named")
+    known = [each.name for each in CONFIGURATIONS]
+    parser.add_argument("--only", nargs="+", choices=known, default=known, help="run these configurations")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffled orders")
     options = parser.parse_args()
-    done = [run(each, options.folders, options.seed) for each in CONFIGURATIONS if each.name in options.only]
+    done = [run(each, options.names, options.seed) for each in CONFIGURATIONS if each.name in options.only]
     return 0 if all(done) else 1
 
 
