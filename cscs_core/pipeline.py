@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,13 +113,10 @@ def load_models(
 ) -> Models:
     """What finds faces and tells people apart, ready on the device: bundled, or the detector (and recogniser) of that
     name in the store. `sessions` is where onnxruntime runs what it has to, the same device if not given."""
-    files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
-    finder, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
-    bundled = Models(
-        LiteDetector(cast(FaceDetector, finder)),
-        cast(FaceMesh, landmarks),
-        LiteEncoder(cast(IdentityEncoder, encoder)),
-    )
+    finder = load_model(LITE / "detector.safetensors", FaceDetector, device)
+    landmarks = load_model(LITE / "landmarks.safetensors", FaceMesh, device)
+    encoder = load_model(LITE / "encoder.safetensors", IdentityEncoder, device)
+    bundled = Models(LiteDetector(for_inference(finder)), for_inference(landmarks), LiteEncoder(for_inference(encoder)))
     if detector == DEFAULT_DETECTOR:
         return bundled
     other, recogniser = load_detector(detector, store or default_store(), device, sessions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from ..hub.registry import GROUPS, MODELS, ModelSpec
 from ..hub.store import Store, accept, accepted, default_store, find, import_file
 from ..hub.weights import read
 from ..io.console import say, tracked, tracked_bytes
-from ..io.files import BadInput, check_writable, placed
+from ..io.files import BadInput, check_writable, write_json
 
 After = Callable[[ModelSpec, Path], None]  # what happens to a file once it is here
 
@@ -38,7 +37,7 @@ def run_models(options: argparse.Namespace) -> int:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     say(f"Bring what is missing: into {store.home}, or with `cscs fetch NAME --from FOLDER`.")
     if options.json is not None:
-        _report(options.json, [_described(spec, found[spec.name]) for spec in MODELS.values()])
+        write_json(options.json, [_described(spec, found[spec.name]) for spec in MODELS.values()])
     return 0
 
 
@@ -136,11 +135,3 @@ def _described(spec: ModelSpec, path: Path | None) -> dict:
         "terms": spec.terms,
         "url": spec.url,
     }
-
-
-def _report(path: Path, report: list[dict]) -> None:
-    try:
-        with placed(path) as beside:
-            beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None

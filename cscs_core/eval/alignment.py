@@ -17,6 +17,7 @@ from torch import Tensor
 from ..faces.align import QUAD, align
 from ..faces.select import order
 from ..io import images
+from ..io.files import write_json
 from ..ops.geometry import compose, invert, scale_of, transform
 from ..pipeline import find, load_models
 from ..train.people import load_people
@@ -76,7 +77,7 @@ def main() -> None:
                 sheet.paste(images.to_pil(crops.pixels[place]).resize((128, 128)), (place * 128, row * 128))
         arguments.out.mkdir(parents=True, exist_ok=True)
         sheet.save(arguments.out / f"alignment_{name}.png")
-    (arguments.out / "alignment.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_json(arguments.out / "alignment.json", report)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from ..faces.align import resize
 from ..hub import weights
 from ..io import images
+from ..io.files import write_json
 from ..ops import mask, mesh
 from ..pipeline import load_models
 from ..tasks.report import expression_error, outline_error, pose_error
@@ -207,7 +208,7 @@ def main() -> None:
         found[name] = [measured(test, pictures, out / "measures" / f"{name}.safetensors")]
     report = {"pairs": len(targets), "people": len(made.photographs), "proxies": len(made.y), "steps": arguments.steps}
     report |= {"measures": summary(found), "with_cos_source": together(found)}
-    (out / "evidence.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_json(out / "evidence.json", report)
     rows = [[sources[row], targets[row], *(pictures[row] for pictures in shown.values())] for row in range(_SHOWN)]
     sheet(rows).save(out / "evidence.png")
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
+from ..io.files import write_json
 from ..ops import colour, head_pose, mesh
 from ..surrogates.source_change import Change, apply_change
 from ..tasks.report import expression_error, pose_error
@@ -102,10 +103,8 @@ def main() -> None:
     crops = cut(people, torch.arange(len(people)), 256)
     with torch.inference_mode():
         report = {"turns": turns(crops, judges), "floor": floor(crops, judges)}
-    text = json.dumps(report, indent=1)
-    log.info("%s", text)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "judges.json").write_text(text, encoding="utf-8")
+    log.info("%s", json.dumps(report, indent=1))
+    write_json(arguments.out / "judges.json", report)
 
 
 if __name__ == "__main__":

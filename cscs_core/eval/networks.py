@@ -21,6 +21,7 @@ from ..faces.detectors.base import detect
 from ..faces.identity import encode
 from ..faces.landmarks import locate
 from ..io import images
+from ..io.files import write_json
 from ..ops import geometry, mesh
 from ..ops.boxes import iou
 from ..pipeline import Models, find, load_models
@@ -158,7 +159,7 @@ def main() -> None:
             log.info("%s %s", name, json.dumps(report[name], indent=1))
         report["photos"] = pictures(sorted((data / "photos").glob("*.jpg")), models, out / "photos.png")
         report["portraits"] = pictures(sorted((data / "portraits").glob("*.jpg")), models, out / "portraits.png")
-    (out / "networks.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_json(out / "networks.json", report)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ python -m cscs_core.eval.restorer --data $CSCS_DATA --out runs/restorer/eval
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Generator, Tensor
 from ..faces.restorers.catalogue import DEFAULT_RESTORER, load_restorer
 from ..faces.swappers.lite import refiner_window
 from ..hub.store import default_store
+from ..io.files import write_json
 from ..ops.camera import jpeg
 from ..ops.colour import gaussian_blur
 from ..train.people import crops_of, load_people
@@ -112,7 +112,7 @@ def main() -> None:
     columns = [torch.cat(rows[person::_SHOWN], 1) for person in range(_SHOWN)]
     sheet = torch.cat(columns, 2).mul(255).round().byte().movedim(0, -1)
     Image.fromarray(sheet.numpy()).save(arguments.out / f"{arguments.split}.png")
-    (arguments.out / f"{arguments.split}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out / f"{arguments.split}.json", report)
 
 
 if __name__ == "__main__":

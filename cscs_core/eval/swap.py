@@ -24,7 +24,7 @@ from ..faces.swappers.catalogue import DEFAULT_SWAPPER, load_swapper
 from ..hub.store import default_store
 from ..io import images
 from ..io.console import complain
-from ..io.files import BadInput, placed
+from ..io.files import BadInput, write_json
 from ..ops import mesh
 from ..pipeline import FaceFilter, Models, find, identity_from, load_models, prepare_source, swap_faces
 from ..tasks.report import expression_error, pose_error
@@ -165,8 +165,7 @@ def main() -> None:
             places.append(faces.points[targets])
     arguments.out.mkdir(parents=True, exist_ok=True)
     base = arguments.out / f"swap_{arguments.of}"
-    with placed(base.with_suffix(".json")) as beside:
-        beside.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(base.with_suffix(".json"), whole)
     images.write(base.with_suffix(".png"), images.from_pil(sheet(columns, places))[0])
 
 

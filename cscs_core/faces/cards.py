@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..io.images import clean
 from ..types import FaceSet
 from .align import align
 
@@ -22,7 +23,7 @@ def card(before: Tensor, after: Tensor, face: FaceSet, lines: Sequence[str]) -> 
     lines of text -> (3, HEIGHT, WIDTH) on the CPU."""
     cut = torch.cat([align(picture, face[:1], size=SIDE).pixels for picture in (before, after)]).cpu()
     sheet = blank(lines)
-    for number, pixels in enumerate(cut.nan_to_num().clamp(0, 1)):
+    for number, pixels in enumerate(clean(cut).clamp(0, 1)):
         left = _GAP + number * (SIDE + _GAP)
         sheet[:, _GAP : _GAP + SIDE, left : left + SIDE] = pixels
     return sheet

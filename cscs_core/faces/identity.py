@@ -11,6 +11,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from ..io.files import BadInput
+from ..io.images import clean
 from ..models import IdentityEncoder
 from ..ops.batching import map_in_chunks
 from ..types import Crops, FaceSet, Identity
@@ -73,7 +74,7 @@ def encode(images: Tensor, faces: FaceSet, encoder: Encoder) -> Tensor:
         return images.new_zeros(0, encoder.width, dtype=torch.float32)
 
     def see(part: FaceSet) -> Tensor:
-        return encoder(torch.nan_to_num(align(images, part, encoder.template, encoder.size).pixels))
+        return encoder(clean(align(images, part, encoder.template, encoder.size).pixels))
 
     return torch.cat(map_in_chunks(see, faces, _CHUNK))
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..hub import weights
 from ..hub.store import oserror_as_bad_input
 from ..io.files import BadInput, placed
+from ..io.images import clean
 from ..ops.mesh import POINTS
 from ..types import Crops, Identity
 from .identity import require_photos
@@ -71,7 +72,7 @@ def save_identity(path: Path, identity: Identity, overwrite: bool = False) -> No
     if path.exists() and not overwrite:
         raise BadInput(f"{path}: is there already; take another name or turn overwrite on")
     tensors = {
-        "pixels": (torch.nan_to_num(crops.pixels).clamp(0, 1) * 255).round().byte(),
+        "pixels": (clean(crops.pixels).clamp(0, 1) * 255).round().byte(),
         "matrix": crops.matrix.float(),
         "landmarks": crops.landmarks.float(),
         "mesh": crops.mesh.float(),

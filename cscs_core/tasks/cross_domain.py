@@ -19,6 +19,7 @@ from ..faces.identity import encode
 from ..faces.landmarks import locate
 from ..faces.paste import paste, paste_mask
 from ..faces.swappers.base import largest_size, swap
+from ..io.images import clean
 from ..ops import colour, geometry, mask, mesh
 from ..ops.boxes import iou, suppress
 from ..pipeline import Models, PreparedSource, find
@@ -68,7 +69,7 @@ def find_painted(image: Tensor, models: Models, threshold: float = AGREEMENT) ->
     Where the plain look finds none, five are compared: as it is, mirrored, with its contrast stretched, softened (no
     canvas then) and enlarged. The score is the mean of a face's two best looks, and must reach the threshold.
     """
-    image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
+    image = clean(image).to(models.device)
     faces = find(image, models, max(threshold, _SURE))
     if len(faces):
         return faces
@@ -148,7 +149,7 @@ def swap_across_domains(
     if not 1 <= context <= 4:
         raise ValueError(f"context is {context}; it must be between 1 and 4")
     harmony = harmony or Harmony()
-    image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
+    image = clean(image).to(models.device)
     result, parts = image, [_cut(image, faces[:0], context, resolution)]
     for row in range(len(faces)):
         crops = _cross_one(result, faces[[row]], source, harmony, strength, context, resolution)

@@ -13,6 +13,7 @@ from ..faces.identity import encode
 from ..faces.paste import paste, paste_mask
 from ..faces.select import choose
 from ..faces.swappers.base import swap
+from ..io.images import clean
 from ..ops import mask
 from ..ops.colour import gaussian_blur
 from ..pipeline import Models, PreparedSource, find
@@ -58,7 +59,7 @@ def reage(
     """
     if take not in TAKES:
         raise ValueError(f"take is {take!r}; it must be one of {', '.join(TAKES)}")
-    image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
+    image = clean(image).to(models.device)
     person = reference.identity.mean
     found = find(image, models, detection)
     alike = encode(image, found, models.encoder) @ person

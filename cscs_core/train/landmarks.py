@@ -154,7 +154,7 @@ def main() -> None:
         return report
 
     trained = fit(model, loss, Schedule(arguments.minutes), arguments.run, validate)
-    bundled = weights.load_model(FILE) if FILE.exists() else together
+    bundled = weights.load_model(FILE, FaceMesh) if FILE.exists() else together
     getattr(bundled, arguments.part).load_state_dict(trained.state_dict())
     weights.save_model(FILE, bundled, licence="research, non-commercial: MODEL_CARD.md")
 

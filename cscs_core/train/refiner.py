@@ -211,7 +211,7 @@ def main() -> None:
 
     refiner = Refiner()
     if arguments.start:
-        refiner.load_state_dict(weights.load_model(arguments.start / _FILE, arch="refiner").state_dict())
+        refiner.load_state_dict(weights.load_model(arguments.start / _FILE, Refiner).state_dict())
     schedule = Schedule(arguments.minutes, rate=arguments.rate, warm_up=100, average=0.995, clip=1.0)
     refiner = fit(refiner, loss, schedule, arguments.run, validate)
     weights.save_model(arguments.run / _FILE, refiner, torch.float32)

@@ -221,7 +221,7 @@ def test_files_are_taken_from_a_folder(home: Path, server: HubServer, tmp_path: 
     put(tmp_path / "stick", "one").rename(tmp_path / "stick" / "renamed")
     assert run_fetch(fetched("one", "hand", accept=True, folder=tmp_path / "stick")) == 0
     assert files(home) == ["hand.onnx", "one.onnx"] and not server.log
-    with pytest.raises(BadInput, match=r"has no two\.onnx"):
+    with pytest.raises(BadInput, match=r"does not contain two\.onnx"):
         run_fetch(fetched("two", accept=True, folder=tmp_path / "stick"))
 
 

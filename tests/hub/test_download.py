@@ -310,7 +310,7 @@ def test_a_file_is_taken_from_a_folder_by_its_contents(store: Store, tmp_path: P
 
 def test_a_folder_without_the_file_says_what_to_do(store: Store, tmp_path: Path):
     put(tmp_path / "stick" / "tiny.onnx", b"other")
-    with pytest.raises(BadInput, match=f"has no tiny.onnx .*{SPEC.sha256}.*example.org.* into .*home"):
+    with pytest.raises(BadInput, match=f"does not contain tiny.onnx .*{SPEC.sha256}.*example.org.* into .*home"):
         import_file(store, SPEC, tmp_path / "stick")
     with pytest.raises(BadInput, match="no such folder"):
         import_file(store, SPEC, tmp_path / "nowhere")
@@ -322,7 +322,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_kept(
 ):
     put(tmp_path / "stick" / "tiny.onnx")
     monkeypatch.setattr(folders.shutil, "copyfile", lambda source, target: target.write_bytes(b"half"))
-    with pytest.raises(BadInput, match="changed while it was copied"):
+    with pytest.raises(BadInput, match="changed while it was being copied"):
         import_file(store, SPEC, tmp_path / "stick")
     assert inside(store) == {}
 

@@ -328,7 +328,7 @@ def test_an_empty_batch_gives_nothing(run: Run, nobody: dict[str, Any], name: st
     if name in SAME:
         assert results[SAME[name]].shape == none.shape
     if name in WORDS:
-        assert results[WORDS[name]] in ("no image came in", "no face came in", "no face found")
+        assert results[WORDS[name]] in ("no images received", "no faces received", "no face found")
 
 
 @pytest.mark.parametrize("size", [(1, 1, 3), (3, 400, 1)], ids=str)
@@ -345,15 +345,15 @@ def test_pictures_without_a_face_come_back_bit_for_bit(
 
 @pytest.mark.parametrize(("name", "part"), sorted(PEOPLE))
 def test_a_person_is_not_read_of_nothing(run: Run, name: str, part: str) -> None:
-    with pytest.raises(ValueError, match=f"{part} is an empty batch; give it at least one"):
+    with pytest.raises(ValueError, match=f"{part} is an empty batch; connect at least one"):
         run(name, **{part: torch.zeros(0, SIDE, SIDE, 3)})
-    with pytest.raises(ValueError, match=f"no face found in picture 0 of {part}"):
+    with pytest.raises(ValueError, match=f"no face found in image 0 of {part}"):
         run(name, **{part: torch.zeros(2, 64, 48, 3)})
 
 
 def test_pictures_of_faces_are_as_many_as_the_crops(run: Run) -> None:
     for count in (0, 2):
-        with pytest.raises(ValueError, match=f"faces_image has {count} pictures, but there are 1 crops"):
+        with pytest.raises(ValueError, match=f"faces_image has {count} images, but there are 1 crops"):
             run("CSCS_PasteFaces", faces_image=torch.zeros(count, 64, 64, 3))
 
 
@@ -374,7 +374,7 @@ def test_no_faces_are_no_error_but_where_they_have_to_lend_something(
 ) -> None:
     nothing = {part: nobody[wired(name)[part]]}
     if part in ("others", "donors"):
-        with pytest.raises(ValueError, match=f"{part} holds no face; connect Align Faces of photos with people"):
+        with pytest.raises(ValueError, match=f"{part} has no faces; connect Align Faces of photos with people"):
             run(name, **nothing)
         return
     results = run(name, **nothing)
@@ -389,7 +389,7 @@ def test_no_faces_are_no_error_but_where_they_have_to_lend_something(
 )
 def test_faces_of_a_longer_batch_are_named(run: Run, name: str, part: str) -> None:
     rows = run.usual[wired(name)[part]]
-    with pytest.raises(ValueError, match=f"{part} are of a batch of at least 4 images, but image has 1"):
+    with pytest.raises(ValueError, match=f"{part} come from a batch of at least 4 images, but image has 1"):
         run(name, **{part: replace(rows, frame=rows.frame + 3)})
 
 
@@ -402,7 +402,7 @@ def test_a_white_mask_of_any_size_and_number_of_dimensions_is_no_mask(
     run: Run, plain: Any, name: str, shape: tuple[int, ...]
 ) -> None:
     if (name, shape[0]) == ("CSCS_PasteFaces", 2):
-        with pytest.raises(ValueError, match="mask has 2 pictures; give it one for each of the 1 crops, or one"):
+        with pytest.raises(ValueError, match="mask has 2 images; connect one for each of the 1 crops, or a single one"):
             run(name, mask=torch.ones(shape))
         return
     assert_near(run(name, mask=torch.full(shape, 9.0, dtype=torch.float16)), plain(name))  # beyond 1, too
@@ -428,7 +428,7 @@ def test_with_its_picture_face_mask_stretches_a_mask_of_any_size(run: Run, plain
     image, crops = run.usual["IMAGE"], run.usual["CSCS_CROPS"]
     assert_near(run("CSCS_FaceMask", mask=torch.ones(1, 40, 48), image=image), plain("CSCS_FaceMask"))
     assert not run("CSCS_FaceMask", mask=torch.zeros(1, 40, 48), image=image)["mask"].any()
-    with pytest.raises(ValueError, match="crops are of a batch of at least 4 images, but image has 1"):
+    with pytest.raises(ValueError, match="crops come from a batch of at least 4 images, but image has 1"):
         run("CSCS_FaceMask", image=image, crops=replace(crops, frame=crops.frame + 3))
 
 

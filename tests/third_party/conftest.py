@@ -79,8 +79,8 @@ class Scrfd(nn.Module):
         chance = torch.Generator().manual_seed(2)
         for head in self.heads:
             for conv in head:  # pyright: ignore
-                conv.weight.data.normal_(0, 0.3, generator=chance)  # pyright: ignore
-                conv.bias.data.uniform_(0.5, 2.0, generator=chance)  # pyright: ignore
+                conv.weight.data.normal_(0, 0.3, generator=chance)
+                conv.bias.data.uniform_(0.5, 2.0, generator=chance)
             head[0].bias.data.fill_(-1.0)  # pyright: ignore
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

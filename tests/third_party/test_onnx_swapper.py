@@ -155,7 +155,7 @@ def fed(rows: np.ndarray, kind: str, files: dict[str, Path]) -> np.ndarray:
 
 def small(name: str) -> SwapperSpec:
     """A swapper of the registry, but for crops that test fast."""
-    return replace(SPECS[name], size=SIZE)  # pyright: ignore
+    return replace(SPECS[name], size=SIZE)
 
 
 def load(files: dict[str, Path], spec: SwapperSpec, kind: str = "paint") -> OnnxSwapper:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +63,7 @@ def load_restorer(name: str, store: Store, device: torch.device | str = "cpu") -
     """The restorer of that name, or of the safetensors file of that path, ready on the device. Raises BadInput if there
     is none or its file is missing."""
     if name == DEFAULT_RESTORER:
-        network = for_inference(load_model(LITE / "restorer.safetensors", device, "face_restorer"))
-        return LiteRestorer(cast(FaceRestorer, network))
+        return LiteRestorer(for_inference(load_model(LITE / "restorer.safetensors", FaceRestorer, device)))
     if name in _FILES:
         if path := file_of(name, listing(store)):
             return load_restorer_file(path, device)

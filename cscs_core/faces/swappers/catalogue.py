@@ -11,7 +11,7 @@ from ...hub.registry import EMBEDDINGS, MODELS, ModelSpec, SwapperSpec
 from ...hub.store import Store, listing, lookup, resolve
 from ...hub.weights import load_model
 from ...io.files import BadInput
-from ...models import FusedAEINet, IdAdapter, IResNet, for_inference
+from ...models import AEINet, IdAdapter, IResNet, for_inference
 from .base import Swapper
 from .cscs import CSCSSwapper
 from .lite import load_lite
@@ -23,7 +23,7 @@ DEFAULT_SWAPPER = "lite"
 BUNDLED = (DEFAULT_SWAPPER, "warp")
 _FILES = {name: spec for name, spec in MODELS.items() if spec.swapper and spec.swapper.embedding != "cscs"}
 SWAPPERS = (*BUNDLED, "cscs", *_FILES)
-_CSCS = {"cscs_generator": "aei", "cscs_encoder": "iresnet", "cscs_adapter": "id_adapter"}  # file and architecture
+_CSCS = ("cscs_generator", "cscs_encoder", "cscs_adapter")
 
 
 def available(store: Store) -> list[str]:
@@ -66,16 +66,15 @@ def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:
         names = ", ".join(missing)
         raise BadInput(f"swapper cscs: {names} not found in {store.home}; `cscs fetch cscs` gets the published weights")
     paths = [files[_converted(file)] for file in _CSCS]
-    generator, encoder, adapter = (
-        for_inference(load_model(path, device, arch)) for path, arch in zip(paths, _CSCS.values(), strict=True)
-    )
-    adapter = cast(IdAdapter, adapter)
+    generator = for_inference(load_model(paths[0], AEINet, device))
+    encoder = for_inference(load_model(paths[1], IResNet, device))
+    adapter = for_inference(load_model(paths[2], IdAdapter, device))
     width = adapter.config.embedding * (2 if adapter.config.kind == "concat" else 1)
-    if cast(FusedAEINet, generator).config.identity != width:
+    if generator.config.identity != width:
         raise BadInput(f"{paths[0]} does not fit {paths[2]}, an adapter of kind {adapter.config.kind}")
-    if cast(IResNet, encoder).config.embedding != adapter.config.embedding:
+    if encoder.config.embedding != adapter.config.embedding:
         raise BadInput(f"{paths[1]} does not fit {paths[2]}: their vectors are of different widths")
-    return CSCSSwapper(cast(FusedAEINet, generator), cast(IResNet, encoder), adapter)
+    return CSCSSwapper(generator, encoder, adapter)
 
 
 def _load_file(name: str, store: Store, device: torch.device | str, sessions: torch.device | str | None) -> OnnxSwapper:

@@ -89,8 +89,6 @@ def window_mask(pictures: Tensor) -> Tensor:
 
 def load_lite(device: torch.device | str = "cpu") -> LiteSwapper:
     """The bundled networks."""
-    refiner = weights.load_model(weights.LITE / "refiner.safetensors", device, "refiner")
-    encoder = weights.load_model(weights.LITE / "encoder.safetensors", device, "identity_encoder")
-    refiner, encoder = for_inference(refiner), for_inference(encoder)
-    assert isinstance(refiner, Refiner) and isinstance(encoder, IdentityEncoder)
-    return LiteSwapper(refiner, LiteEncoder(encoder))
+    refiner = weights.load_model(weights.LITE / "refiner.safetensors", Refiner, device)
+    encoder = weights.load_model(weights.LITE / "encoder.safetensors", IdentityEncoder, device)
+    return LiteSwapper(for_inference(refiner), LiteEncoder(for_inference(encoder)))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from ...hub.onnx.runner import Runner, load_runner
+from ...hub.onnx.runner import Runner, last_weight, load_runner
 from ...hub.registry import SwapperSpec
 from ...io.files import BadInput
 from ...types import Crops, Identity
@@ -111,7 +111,7 @@ def load_onnx_swapper(
         _check(converter, "a converter of embeddings", [(None, _WIDTH)])
     emap = None
     if spec.embedding == "emap":
-        emap = runner.last_weight().detach()
+        emap = last_weight(runner).detach()
         if emap.shape != (_WIDTH, _WIDTH):
             shape = " x ".join(map(str, emap.shape))
             raise BadInput(

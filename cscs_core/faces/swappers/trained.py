@@ -13,7 +13,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
@@ -43,27 +42,21 @@ def load_trained(folder: Path, store: Store, device: torch.device | str = "cpu")
         raise BadInput(f"{folder}: has no {GENERATOR}, so it is no run of `cscs train`, or of one that has just begun")
     trained = load_networks(folder)
     encoder = _encoder(folder, trained.notes, store)
-    generator, encoder, adapter = (
-        for_inference(network.to(device)) for network in (trained.generator, encoder, trained.adapter)
-    )
-    gate = trained.gate.to(device) if trained.gate else None
+    generator = trained.generator.to(device)
     return CSCSSwapper(
-        cast(FusedAEINet | SmallGenerator, generator),
-        cast(IResNet | IdentityEncoder, encoder),
-        cast(IResNet | IdentityEncoder, adapter),
+        FusedAEINet(generator) if isinstance(generator, AEINet) else for_inference(generator),
+        for_inference(encoder.to(device)),
+        for_inference(trained.adapter.to(device)),
         sizes=(int(trained.notes["size"]),),
-        gate=gate,
+        gate=trained.gate.to(device) if trained.gate else None,
     )
 
 
 def load_networks(folder: Path, before: str = "") -> Trained:
     """The files of a run, or of the release, whose names have something before them: in evaluation mode, on the CPU."""
     places = [folder / f"{before}{name}" for name in (GENERATOR, ADAPTER)]
-    generator, adapter = (weights.load_model(place) for place in places)
-    if not isinstance(generator, AEINet | SmallGenerator):
-        raise BadInput(f"{places[0]}: holds {type(generator).__name__}, which is no generator of pictures")
-    if not isinstance(adapter, IResNet | IdentityEncoder):
-        raise BadInput(f"{places[1]}: holds {type(adapter).__name__}, which is no adapter of identities")
+    generator = weights.load_model(places[0], (AEINet, SmallGenerator))
+    adapter = weights.load_model(places[1], (IResNet, IdAdapter, IdentityEncoder))
     width = adapter.config.embedding
     gate = None
     if not isinstance(adapter, IdAdapter):
@@ -106,7 +99,7 @@ def _encoder(folder: Path, notes: dict[str, str], store: Store) -> IResNet | Ide
     places = [folder / name, weights.LITE / name, listing(store).get(name), _configured(folder)]
     here = [place for place in places if place is not None and place.is_file()]
     for place in here:
-        network = weights.load_model(place)
+        network = weights.load_any(place)
         if isinstance(network, IResNet | IdentityEncoder) and fingerprint(network) == wanted:
             return network
     what = f"{here[0]} is another encoder than that" if here else "that is not here"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...hub.store import oserror_as_bad_input
 from ...io import images
-from ...io.files import BadInput, placed
+from ...io.files import BadInput, placed, write_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -32,9 +32,7 @@ class RunFolder:
 
     def configure(self, config: dict[str, Any]) -> None:
         """Writes what was asked for, for people to read."""
-        path = self.path / "config.json"
-        with oserror_as_bad_input(path), placed(path) as beside:
-            beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        write_json(self.path / "config.json", config)
 
     def record(self, step: int, minutes: float, values: dict[str, float]) -> None:
         """One more line of the log."""

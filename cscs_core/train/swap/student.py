@@ -47,9 +47,7 @@ class Recogniser:
 
 def load_recogniser(path: Path, device: torch.device | str = "cpu") -> Recogniser:
     """A weights file with an IResNet or an encoder of ours."""
-    network = weights.load_model(path, device)
-    if isinstance(network, IdAdapter) or not isinstance(network, IResNet | IdentityEncoder):
-        raise BadInput(f"{path}: holds {type(network).__name__}; an encoder is an iresnet or an identity_encoder")
+    network = weights.load_model(path, (IResNet, IdentityEncoder), device)
     return Recogniser(network, network.config.embedding, path.name)
 
 
