@@ -102,7 +102,8 @@ def test_a_batch_is_its_pictures_one_by_one(models: Models, person: PreparedSour
     frames = [picture((0, 0)), picture(), picture((0, 1), (1, 0), seed=2)]
     whole = swap_faces(torch.cat(frames), person, models, size=256)
     alone = [swap_faces(frame, person, models, size=256) for frame in frames]
-    assert torch.equal(whole.images, torch.cat([one.images for one in alone]))
+    # A batch may be summed up in another order than a picture alone; another picture's face would show by tenths.
+    torch.testing.assert_close(whole.images, torch.cat([one.images for one in alone]), atol=1e-3, rtol=0)
     assert whole.faces.frame.tolist() == [0, 2, 2] and whole.skipped == ["picture 1: no face found"]
 
 
@@ -210,7 +211,7 @@ def test_photos_of_any_size_make_one_person(models: Models):
     both = identity_from([one, other], models)
     assert both.embedding.shape == (2, 128) and both.crops.frame.tolist() == [0, 1]
     expected = identity_from([one], models).mean + identity_from([other], models).mean
-    assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-6)
+    assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-5)
 
 
 def test_the_face_of_its_number_is_taken_from_each_photo(models: Models):
@@ -235,8 +236,8 @@ def test_photos_count_by_their_weights(models: Models):
     photos = [picture((0, 0), seed=seed) for seed in (1, 2)]
     one, other = (identity_from([photo], models).mean for photo in photos)
     both = identity_from(photos, models, weights=[1, 3]).mean
-    torch.testing.assert_close(both, torch.nn.functional.normalize(one + 3 * other, dim=0), atol=1e-6, rtol=0)
-    assert torch.allclose(identity_from(photos, models, weights=[0, 2]).mean, other, atol=1e-6)
+    torch.testing.assert_close(both, torch.nn.functional.normalize(one + 3 * other, dim=0), atol=1e-5, rtol=0)
+    assert torch.allclose(identity_from(photos, models, weights=[0, 2]).mean, other, atol=1e-5)
     assert identity_from(photos, models, weights=[1, 2]).weight.dtype == torch.float32
     for weights, words in (([1.0], "1 weights for 2"), ([0.0, 0.0], "not all of them 0"), ([2.0, -1.0], "negative")):
         with pytest.raises(ValueError, match=words):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,23 @@ needs_people = pytest.mark.skipif(
     bool(MISSING) or len(PEOPLE) < 3, reason=f"bundled files are missing: {', '.join(MISSING) or EXAMPLES.name}"
 )
 PLAIN = ["--device", "cpu"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_loaded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        load = functools.cache(cmd_swap.load_models)
+        for command in (cmd_swap, cmd_detect):
+            patch.setattr(command, "load_models", load)
+        yield
+
+
+@pytest.fixture(scope="module")
+def swapped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The first person's face on the second's picture, and the report."""
+    output, report = (tmp_path_factory.mktemp("swapped") / name for name in ("größe out.png", "report.json"))
+    assert swap(PEOPLE[0], PEOPLE[1], output, "--json", str(report)) == 0
+    return output, report
 
 
 @pytest.fixture
@@ -90,17 +109,18 @@ def test_bad_options_exit_with_2(tmp_path: Path, landscape: Path):
         assert caught.value.code == 2
 
 
-def test_the_module_is_the_program():
-    root = Path(cli.__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "cscs_core.cli", "detect", "no such.png"], cwd=root, capture_output=True, text=True
+def test_the_module_is_the_program_and_does_not_load_what_only_training_needs():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['cscs', 'detect', 'no such.png']\n"
+        "try:\n"
+        "    runpy.run_module('cscs_core.cli', run_name='__main__')\n"
+        "finally:\n"
+        "    assert not {'accelerate', 'scipy'} & set(sys.modules)\n"
     )
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr == "cscs: no such.png: no such file\n"
-
-
-def test_what_only_training_needs_is_not_loaded_before():
-    code = "import sys, cscs_core.cli; sys.exit('accelerate' in sys.modules or 'scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1]).returncode == 0
 
 
 @pytest.mark.parametrize("role", ["--source", "--target", "--reference"])
@@ -234,9 +254,8 @@ def test_faces_are_numbered_by_the_order(tmp_path: Path, couple: Path):
 
 
 @needs_people
-def test_swap_brings_the_target_nearer_to_the_source(tmp_path: Path):
-    output, report = tmp_path / "größe out.png", tmp_path / "report.json"
-    assert swap(PEOPLE[0], PEOPLE[1], output, "--json", str(report)) == 0
+def test_swap_brings_the_target_nearer_to_the_source(swapped: tuple[Path, Path]):
+    output, report = swapped
     said = json.loads(report.read_text())
     (face,) = said["faces"]
     assert face["similarity_to_source"] > face["similarity_to_target"] and len(face["box"]) == 4
@@ -245,10 +264,9 @@ def test_swap_brings_the_target_nearer_to_the_source(tmp_path: Path):
 
 
 @needs_people
-def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path):
-    assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "a.png") == 0
+def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path, swapped: tuple[Path, Path]):
     assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "b.png", "--no-provenance") == 0
-    with Image.open(tmp_path / "a.png") as noted, Image.open(tmp_path / "b.png") as plain:
+    with Image.open(swapped[0]) as noted, Image.open(tmp_path / "b.png") as plain:
         assert "Synthetic" in noted.info["Description"] and not plain.info
 
 
@@ -328,13 +346,12 @@ def test_a_face_that_is_not_there_is_said(tmp_path: Path, couple: Path, capsys: 
 
 
 @needs_people
-def test_several_source_photos_are_one_person(tmp_path: Path):
+def test_several_source_photos_are_one_person(tmp_path: Path, swapped: tuple[Path, Path]):
     (tmp_path / "person").mkdir()
     for name in ("one.jpg", "two.jpg"):
         (tmp_path / "person" / name).write_bytes(PEOPLE[0].read_bytes())
     assert swap(tmp_path / "person", PEOPLE[1], tmp_path / "twice.png") == 0
-    assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "once.png") == 0
-    once, twice = (images.read(tmp_path / name) for name in ("once.png", "twice.png"))
+    once, twice = (images.read(path) for path in (swapped[0], tmp_path / "twice.png"))
     assert float((once - twice).abs().max()) < 1.5 / 255  # two rows may round to another step than one
 
 
@@ -346,10 +363,9 @@ def test_the_demo_shows_rows_and_says_likeness(tmp_path: Path, capsys: pytest.Ca
 
 
 @needs_people
-def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path):
-    plain, restored = tmp_path / "plain.png", tmp_path / "restored.png"
-    assert swap(PEOPLE[0], PEOPLE[1], plain) == 0
+def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path, swapped: tuple[Path, Path]):
+    plain, restored = swapped[0], tmp_path / "restored.png"
     assert swap(PEOPLE[0], PEOPLE[1], restored, "--restore", "lite", "--restore-blend", "1") == 0
-    again, swapped = changed(plain, restored), changed(PEOPLE[1], plain)
+    again, before = changed(plain, restored), changed(PEOPLE[1], plain)
     assert again.mean() > 0.02
-    assert (again & ~swapped).mean() < 0.005  # some pixels at the rim are swapped by less than a bit
+    assert (again & ~before).mean() < 0.005  # some pixels at the rim are swapped by less than a bit

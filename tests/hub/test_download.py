@@ -463,7 +463,7 @@ def test_every_refusal_is_one_line(store: Store, server: HubServer, method: str,
     with pytest.raises(BadInput, match=f"^tiny.onnx: .*{said}") as caught:
         fetch(store, SPEC)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - started < 2  # nobody waits
+    assert time.monotonic() - started < 15  # nobody waits, as some servers ask for
     assert len(server.asked(method)) == 1 and set(inside(store).values()) <= {b""}
 
 
@@ -670,7 +670,7 @@ def test_whatever_stops_it_is_passed_on_and_what_came_is_kept(store: Store, serv
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300  # another process may be slow to start
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import json
 import math
+import pickle
 import random
 import sys
 from collections.abc import Iterator
@@ -141,7 +142,7 @@ def images(name: str, results: dict[str, Any]) -> list[Tensor]:
 
 def dice() -> list[Any]:
     """Where the random numbers of everybody are."""
-    return [torch.random.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
+    return [bytes(torch.random.get_rng_state().numpy()), random.getstate(), pickle.dumps(np.random.get_state())]
 
 
 @dataclass

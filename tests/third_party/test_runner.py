@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cscs_core.hub.onnx.runner import last_weight, load_runner
 from cscs_core.hub.weights import save_model
 from cscs_core.io.files import BadInput
-from cscs_core.models import IdentityEncoder
+from cscs_core.models import IdentityEncoder, iresnet
 from cscs_core.models.graph import Port
 
 from .graphs import load_graph
@@ -79,7 +79,8 @@ def test_both_kinds_of_file_say_the_same(files):
     assert all(torch.equal(weight, weights[0]) for weight in weights)
 
 
-def test_an_encoder_of_ours_runs_as_its_export_does(tmp_path, nets, export):
+def test_an_encoder_of_ours_runs_as_its_export_does(tmp_path, nets, export, monkeypatch):
+    monkeypatch.setattr(iresnet, "WIDTHS", nets.narrow)
     network, faces = nets.iresnet(), torch.randn(2, 3, 112, 112)
     save_model(tmp_path / "a.safetensors", network, torch.float32)
     converted = load_runner(tmp_path / "a.safetensors")

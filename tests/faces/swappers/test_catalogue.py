@@ -24,28 +24,12 @@ from cscs_core.models import (
     IdAdapterConfig,
     IResNet,
     IResNetConfig,
-    aei,
-    aei_fused,
 )
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "home", (tmp_path / "reactor",))
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AEI-Net with few channels."""
-    for name, widths in (
-        ("DOWN", (2, 3, 4, 5, 6, 7, 8)),
-        ("UP", (7, 6, 5, 4, 3, 2)),
-        ("ATTRIBUTES", (8, 14, 12, 10, 8, 6, 4, 4)),
-        ("WIDTHS", (8, 8, 8, 8, 7, 6, 5, 4, 3)),
-    ):
-        for module in (aei, aei_fused):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, widths)
 
 
 def put_cscs(store: Store, kind: str = "add", identity: int = 512) -> None:

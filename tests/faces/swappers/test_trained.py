@@ -33,6 +33,7 @@ from cscs_core.train.swap.student import Recogniser, Student, load_recogniser, n
 from cscs_core.types import Crops, Identity
 
 SIZE, WIDTH = 32, 8
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture
