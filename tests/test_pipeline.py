@@ -329,3 +329,33 @@ def test_a_crowd_in_one_picture_can_be_stopped_between_its_faces(models: Models,
     both = swap_faces(twice, person, models, size=256, check_cancel=lambda: asked.append(1))
     assert len(both.faces) == 2 * len(done.faces) == 2
     assert len(asked) - alone >= 2 * alone > 4
+
+
+class Halve(Brighten):
+    """A restorer that halves every pixel: twice is a quarter."""
+
+    def __call__(self, pixels: Tensor, weight: float) -> Tensor:
+        self.seen.append(pixels)
+        return pixels / 2
+
+
+@pytest.mark.parametrize("template", ["ffhq_512", "arcface_112_v2"])
+def test_a_face_is_restored_once_whatever_the_restorers_alignment(
+    models: Models, person: PreparedSource, template: str
+):
+    image, restorer = picture((0, 1)), Halve(template)
+    plain = swap_faces(image, person, models, size=256)
+    done = swap_faces(
+        image, person, models, size=256, post_process=PostProcess(restoration=Restoration(restorer, blend=1.0))
+    )
+    inside = (plain.mask > 0.99).expand_as(image)
+    assert len(restorer.seen) == 1
+    assert float(done.images[inside].mean() / plain.images[inside].mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_each_picture_has_its_own_limit_and_the_last_one_serves_the_rest(models: Models, person: PreparedSource):
+    images = picture((0, 1)).expand(3, -1, -1, -1)
+    limits = torch.stack([torch.zeros(1, 128, 192), torch.ones(1, 128, 192)])
+    done = swap_faces(images, person, models, size=256, limit=limits)
+    assert done.mask.amax((1, 2, 3)).tolist() == [0, 1, 1]
+    assert torch.equal(done.images[0], images[0]) and not torch.equal(done.images[1], images[1])

@@ -82,3 +82,10 @@ def test_no_faces_need_no_network():
     found = locate(torch.rand(1, 3, 50, 50), torch.zeros(0, dtype=torch.long), torch.zeros(0, 5, 2), network)
     assert found.shape == (0, 468, 2)
     assert network.whole.crops == 0
+
+
+def test_a_part_of_the_mean_face_lies_in_the_middle_of_its_crop():
+    for part, size in ((EYE, 64), (MOUTH, 64), (MOUTH, 33)):
+        points = mean_part(part, size)
+        middle = (points.amin(0) + points.amax(0)) / 2
+        torch.testing.assert_close(middle, torch.full((2,), (size - 1) / 2), atol=0.01, rtol=0)

@@ -198,3 +198,9 @@ def test_numbers_are_what_pick_takes(squares):
     for row, (frame, number) in enumerate(zip(mixed.frame.tolist(), numbers(mixed).tolist(), strict=True)):
         same = pick(mixed, [number])
         assert same.box[same.frame == frame].tolist() == [mixed.box[row].tolist()]
+
+
+def test_ends_of_a_range_are_within_it(squares):
+    assert widths(choose(squares, smallest=40, largest=50).faces) == [40, 50]
+    told = replace(squares[:3], age=torch.tensor([18.0, 29.0, 30.0]))
+    assert widths(choose(told, age=(18, 29)).faces) == [60, 20]

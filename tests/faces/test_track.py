@@ -134,3 +134,22 @@ def test_frames_without_anybody_are_a_gap():
     seen = [(0, 0.0, 0.0, "a"), (40, 0.0, 0.0, "a")]
     assert track(video(seen), gap=39).track.tolist() == [0, 0]
     assert track(video(seen), gap=38).track.tolist() == [0, 1]
+
+
+def test_who_is_more_alike_comes_before_who_is_nearer():
+    embeddings = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.9, 0.19**0.5]])
+    seen = [(0, 0.0, 0.0, "a"), (1, 2.0, 0.0, "near"), (1, 16.0, 0.0, "alike")]  # IoU 0.90 and 0.43
+    assert track(video(seen), embeddings).track.tolist() == [0, 1, 0]
+
+
+def test_a_look_that_changes_slowly_is_followed():
+    angle = torch.linspace(0, torch.pi / 2, 21)  # who is seen last has nothing in common with who was seen first
+    embeddings = torch.stack([angle.cos(), angle.sin()], -1)
+    seen = [(t, 300.0 * (t % 2), 0.0, "a") for t in range(21)]
+    assert track(video(seen), embeddings).track.tolist() == [0] * 21
+
+
+def test_one_odd_look_does_not_change_who_somebody_is():
+    embeddings = torch.tensor([[1.0, 0.0], [0.643, 0.766], [1.0, 0.0], [0.643, -0.766]])
+    seen = [(t, 300.0 * (t % 2), 0.0, "a") for t in range(4)]
+    assert track(video(seen), embeddings).track.tolist() == [0] * 4

@@ -309,3 +309,11 @@ def test_what_came_first_is_counted_and_told_first():
     both = then.after(first)
     assert both.rows.tolist() == [0]
     assert both.changes == [{"a": 2, "b": 3}]
+
+
+def test_a_head_at_35_degrees_is_not_turned_further():
+    away = crops(*(points((36.0, 0.0)) for _ in range(16)))
+    assert head_pose.fit(away.mesh).degrees[:, 0].min() > 35
+    what = draw_change(away, away, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
+    assert what.yaw.max() <= 0
+    assert what.pitch.abs().max() > 3  # up and down it may

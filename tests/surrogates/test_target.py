@@ -268,3 +268,17 @@ def test_no_faces_give_no_pictures():
         assert len(made) == 0
         assert made.changes == []
         assert made.crops.pixels.shape == (0, 3, SIZE, SIZE)
+
+
+def test_points_found_where_the_face_was_bent_are_in_their_place(monkeypatch: pytest.MonkeyPatch):
+    bent = FACES.mesh.clone()
+    bent[:, list(mesh.OVAL), 0] += 4.0
+    bent[:, 60:90] += 6.0
+    found = {"where it was bent": bent, "where it was": FACES.mesh}
+    passed = {}
+    for where, points in found.items():
+        answers = [FACES.mesh, points]
+        monkeypatch.setattr(target_surrogate, "locate", lambda *_, answers=answers: answers.pop(0))
+        judge = Judge(landmarks=object(), shift=0.01, gap=1.0)  # pyright: ignore[reportArgumentType]
+        passed[where] = judge(FACES, replace(FACES, mesh=bent), torch.arange(3), [{}, {}, {}]).rows.tolist()
+    assert passed == {"where it was bent": [0, 1, 2], "where it was": []}

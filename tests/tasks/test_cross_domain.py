@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import pytest
 import torch
 import torch.nn.functional as nnf
 
+from cscs_core.faces.detectors.base import Found
+from cscs_core.faces.identity import LiteEncoder
 from cscs_core.faces.mask import feather_mask
 from cscs_core.faces.paste import paste
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
+from cscs_core.models import FaceMesh
 from cscs_core.ops import colour, mask
+from cscs_core.ops import mesh as meshes
 from cscs_core.pipeline import Models, NoFace, PreparedSource, find, identity_from, load_models, prepare_source
+from cscs_core.tasks import cross_domain
 from cscs_core.tasks.cross_domain import AGREEMENT, Harmony, find_painted, harmonise, swap_across_domains
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.types import FaceSet, Identity, join
@@ -189,3 +197,75 @@ def test_no_harmony_changes_nothing(models):
 def test_harmony_is_a_share():
     with pytest.raises(ValueError, match=r"texture is 1\.5"):
         Harmony(texture=1.5)
+
+
+class Glances:
+    """A detector that finds one face, surely or not, in each of five looks: mirrored, plain, stretched, softened and
+    enlarged."""
+
+    networks = ()
+
+    def __init__(self, *scores: float):
+        self.scores = list(scores)
+
+    def __call__(self, images: torch.Tensor, threshold: float) -> Found:
+        score, wide = self.scores.pop(0), images.shape[-1]
+        corners = torch.tensor([[20.0, 30], [60, 70]])
+        points = torch.tensor([[30.0, 40], [50, 40], [40, 50], [32, 60], [48, 60]])
+        if wide == 150:  # enlarged
+            corners, points = ((one + 0.5) * 1.5 - 0.5 for one in (corners, points))
+        elif len(self.scores) == 4:
+            corners = torch.stack([99 - corners[:, 0].flip(0), corners[:, 1]], -1)
+            points = torch.stack([99 - points[:, 0], points[:, 1]], -1)[[1, 0, 2, 4, 3]]
+        found = torch.tensor([score])[torch.tensor([score]) > threshold]
+        count = len(found)
+        return (
+            torch.zeros(count, dtype=torch.long),
+            corners.view(1, 4).expand(count, -1),
+            points.expand(count, -1, -1),
+            found,
+        )
+
+
+def glanced(monkeypatch: pytest.MonkeyPatch, *scores: float) -> FaceSet:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(cross_domain, "find", lambda *_: FaceSet.empty())
+
+    def locate(images: torch.Tensor, frame: torch.Tensor, points: torch.Tensor, landmarks: FaceMesh) -> torch.Tensor:
+        seen.append(points)
+        return points.new_zeros(len(frame), 468, 2)
+
+    monkeypatch.setattr(cross_domain, "locate", locate)
+    network = torch.nn.Linear(1, 1)
+    models = Models(Glances(*scores), cast(FaceMesh, network), cast(LiteEncoder, None))
+    found = find_painted(torch.rand(1, 3, 100, 100), models)
+    return replace(found, landmarks=seen[0]) if seen else found
+
+
+def test_a_face_seen_in_one_look_alone_is_none(monkeypatch):
+    assert len(glanced(monkeypatch, 0.0, 0.85, 0.0, 0.0, 0.0)) == 0
+
+
+@pytest.mark.parametrize("looks", [(0, 1), (2, 3), (1, 4), (0, 4)])
+def test_a_face_seen_in_two_looks_has_their_mean_score_and_one_place(monkeypatch, looks):
+    scores = [0.6 if number == looks[0] else 0.4 if number == looks[1] else 0.11 for number in range(5)]
+    found = glanced(monkeypatch, *scores)
+    assert found.score.tolist() == pytest.approx([0.5])
+    torch.testing.assert_close(found.box, torch.tensor([[20.0, 30, 60, 70]]), atol=1e-4, rtol=0)
+    expected = torch.tensor([[30.0, 40], [50, 40], [40, 50], [32, 60], [48, 60]])
+    torch.testing.assert_close(found.landmarks[0], expected, atol=1e-4, rtol=0)
+
+
+def waves(contrast: float) -> torch.Tensor:
+    """A grey picture of 128 px whose lightness rises and falls by so much."""
+    line = (torch.arange(128.0) / 5).sin() * contrast + 0.5
+    return line.expand(1, 3, 128, 128).contiguous()
+
+
+@pytest.mark.parametrize(("own", "other", "factor"), [(0.04, 0.3, 1.25), (0.3, 0.04, 0.8), (0.1, 0.11, 1.1)])
+def test_contrast_changes_by_a_quarter_at_most(own, other, factor):
+    dense = (meshes.mean_face() * 48 + torch.tensor([63.5, 58.0]))[None]
+    done = harmonise(waves(own), waves(other), dense, Harmony(1.0, 0.0))
+    skin = mask.hull(dense, 128) * (1 - mask.features(dense, 128)) > 0.9
+    before, after = (colour.to_lab(one)[:, :1][skin].std() for one in (waves(own), done))
+    assert float(after / before) == pytest.approx(factor, rel=0.03)

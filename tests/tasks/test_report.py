@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from cscs_core.ops.mask import feather
 from cscs_core.pipeline import FaceFilter, Models, find, identity_from, load_models, prepare_source, swap_faces
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.tasks.report import (
+    FaceMeasures,
     angle,
     expression_error,
     match_faces,
@@ -239,3 +242,29 @@ def test_pictures_without_faces_give_no_rows_and_other_sizes_are_refused(models,
     assert report(picture, picture, FaceSet.empty(), models) == []
     with pytest.raises(ValueError, match="the same pictures"):
         report(picture, picture[..., 1:], faces, models)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, faces):
+    """A report on one face without networks: its change by so many steps of 8 bits, found again so far aside."""
+
+    def rows(steps: float = 0.0, aside: float = 0.0) -> FaceMeasures:
+        face = faces([(0, 60.0, 50.0, 40.0)])
+        wide = float(face.box[0, 2] - face.box[0, 0])
+        again = replace(face, box=face.box + torch.tensor([aside * wide, 0.0, aside * wide, 0.0]))
+        monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: again)
+        monkeypatch.setattr("cscs_core.tasks.report.encode", lambda images, some, encoder: torch.ones(len(some), 1))
+        before = torch.full((1, 3, 120, 130), 0.5)
+        return report(before, before + steps / 255, face, cast(Models, SimpleNamespace(encoder=None)))[0]
+
+    return rows
+
+
+@pytest.mark.parametrize(("steps", "changed"), [(0.05, False), (0.2, True), (1.0, True), (-1.0, True)])
+def test_a_face_is_changed_from_an_eighth_of_a_step_on(told, steps, changed):
+    assert told(steps=steps).changed == changed
+
+
+@pytest.mark.parametrize(("aside", "found"), [(1 / 3, True), (0.6, False)])  # IoU 0.5 and 0.25
+def test_a_face_that_moved_by_a_third_is_the_same_one(told, aside, found):
+    assert told(aside=aside).found == found

@@ -34,3 +34,38 @@ def test_padding_repeats_the_last_row_and_column():
     expected = torch.nn.functional.pad(image, (0, 14, 0, 31), mode="replicate")
     assert torch.equal(padded, expected)
     assert padded.is_contiguous(memory_format=torch.channels_last)
+
+
+class Told(nn.Module):
+    """Says what it was told of a padded picture of the side, one face each of a score; nothing of any other."""
+
+    def __init__(self, side: int, *logits: float):
+        super().__init__()
+        self.side, self.logits = side, torch.tensor(logits)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        count = len(images)
+        scores = self.logits[:count, None] if images.shape[-1] == self.side else torch.full((count, 1), -9.0)
+        box = torch.tensor([10.0, 12, 30, 34]).expand(count, 1, 4)
+        return scores, box, torch.tensor([20.0, 24]).expand(count, 1, 5, 2), None
+
+
+def test_faces_come_by_picture_and_then_by_score():
+    frame, _, _, score = LiteDetector(cast(FaceDetector, Told(64, 1.0, 3.0, 2.0)))(torch.zeros(3, 3, 64, 64), 0.5)
+    assert frame.tolist() == [0, 1, 2]
+    torch.testing.assert_close(score, torch.tensor([1.0, 3.0, 2.0]).sigmoid())
+
+
+@pytest.mark.parametrize(("side", "shrink"), [(256, 1.0), (128, 2.5), (64, 6.25)])  # of the padded look
+def test_what_lies_in_a_smaller_look_lies_at_the_same_place_of_the_picture(side: int, shrink: float):
+    _, box, points, _ = LiteDetector(cast(FaceDetector, Told(side, 3.0)))(torch.zeros(1, 3, 250, 250), 0.5)
+    # The centre of a pixel is at half of its side.
+    expected = (torch.tensor([10.0, 12, 30, 34, 20, 24]) + 0.5) * shrink - 0.5
+    torch.testing.assert_close(torch.cat([box[0], points[0, 0]]), expected, atol=1e-3, rtol=0)
+
+
+def test_width_and_height_are_enlarged_each_by_its_own_ratio():
+    _, box, _, _ = LiteDetector(cast(FaceDetector, Told(64, 3.0)))(torch.zeros(1, 3, 172, 250), 0.5)
+    ratio = torch.tensor([250 / 40, 172 / 28])  # 172 / 6.25 is rounded
+    expected = (torch.tensor([[10.0, 12], [30, 34]]) + 0.5) * ratio - 0.5
+    torch.testing.assert_close(box.view(2, 2), expected, atol=1e-3, rtol=0)
