@@ -317,3 +317,9 @@ def test_a_head_at_35_degrees_is_not_turned_further():
     what = draw_change(away, away, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
     assert what.yaw.max() <= 0
     assert what.pitch.abs().max() > 3  # up and down it may
+
+
+def test_a_head_is_raised_by_14_degrees_at_most():
+    front = crops(*(points() for _ in range(64)))
+    free = draw_change(front, front, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
+    assert 10 < free.pitch.abs().max() <= 14

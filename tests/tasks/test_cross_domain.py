@@ -246,7 +246,7 @@ def test_a_face_seen_in_one_look_alone_is_none(monkeypatch):
     assert len(glanced(monkeypatch, 0.0, 0.85, 0.0, 0.0, 0.0)) == 0
 
 
-@pytest.mark.parametrize("looks", [(0, 1), (2, 3), (1, 4), (0, 4)])
+@pytest.mark.parametrize("looks", [(0, 1), (2, 3), (1, 4), (0, 4), (4, 1)])
 def test_a_face_seen_in_two_looks_has_their_mean_score_and_one_place(monkeypatch, looks):
     scores = [0.6 if number == looks[0] else 0.4 if number == looks[1] else 0.11 for number in range(5)]
     found = glanced(monkeypatch, *scores)
@@ -269,3 +269,49 @@ def test_contrast_changes_by_a_quarter_at_most(own, other, factor):
     skin = mask.hull(dense, 128) * (1 - mask.features(dense, 128)) > 0.9
     before, after = (colour.to_lab(one)[:, :1][skin].std() for one in (waves(own), done))
     assert float(after / before) == pytest.approx(factor, rel=0.03)
+
+
+@pytest.mark.parametrize(("threshold", "asked"), [(AGREEMENT, 0.5), (0.7, 0.7)])
+def test_one_look_is_enough_for_a_face_with_a_score_of_a_half(monkeypatch, threshold, asked):
+    scores = []
+    monkeypatch.setattr(cross_domain, "find", lambda image, models, score: scores.append(score) or FaceSet.empty())
+    models = Models(Glances(0.0, 0.0, 0.0, 0.0, 0.0), cast(FaceMesh, torch.nn.Linear(1, 1)), cast(LiteEncoder, None))
+    find_painted(torch.rand(1, 3, 100, 100), models, threshold)
+    assert scores == [asked]
+
+
+def head() -> torch.Tensor:
+    """The mean face in a crop of 128 px, (1, 468, 2)."""
+    return (meshes.mean_face() * 48 + torch.tensor([63.5, 58.0]))[None]
+
+
+def test_half_of_the_colour_is_halfway():
+    none, half, whole = (harmonise(waves(0.1), waves(0.1) * 0.8, head(), Harmony(share, 0.0)) for share in (0, 0.5, 1))
+    assert (whole - none).abs().max() > 0.05
+    torch.testing.assert_close(half, (none + whole) / 2)
+
+
+def test_a_line_of_the_target_is_no_grain():
+    target = 0.5 + 0.01 * (torch.rand(1, 3, 128, 128) - 0.5)
+    target[..., 80:82, 80:82] = 1.0  # a cheek
+    done = harmonise(torch.full_like(target, 0.5), target, head(), Harmony(0.0, 1.0))
+    assert 0.01 < (done - 0.5)[..., 80:82, 80:82].abs().max() < 0.12
+
+
+def test_eyes_and_mouth_become_a_quarter_sharper_at_most():
+    noise = torch.rand(1, 3, 128, 128) - 0.5
+    own, target = 0.5 + 0.05 * noise, 0.5 + 0.6 * noise.roll(3, -1)
+    done = harmonise(own, target, head(), Harmony(0.0, 1.0))
+    parts = (mask.features(head(), 128) > 0.99).expand(-1, 3, -1, -1)
+    fine = [(one - colour.gaussian_blur(one, 1.0))[parts].std() for one in (own, done)]
+    assert float(fine[1] / fine[0]) == pytest.approx(1.25, abs=0.05)
+
+
+def test_crops_may_be_redrawn_a_little_around_the_swapped_face_and_never_at_their_border():
+    cover = torch.zeros(1, 1, 200, 200)
+    cover[..., 60:140, 60:140] = 1
+    around = cross_domain._around(cover)
+    assert (around[cover > 0] > 0.99).all() and 0 < around[0, 0, 100, 57] < 1
+    assert not around[..., :55].any() and not around[..., 145:].any()
+    whole = cross_domain._around(torch.ones_like(cover))
+    assert not whole[..., :8].any() and not whole[..., -8:, :].any() and whole[..., 8:12].any()

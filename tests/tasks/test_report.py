@@ -28,9 +28,10 @@ from cscs_core.tasks.report import (
     seam,
     sentences,
 )
-from cscs_core.types import FaceSet, join
+from cscs_core.types import FaceSet, Identity, join
 
 PEOPLE = sorted(EXAMPLES.glob("*.jpg"))
+NO_NETWORKS = cast(Models, SimpleNamespace(encoder=None))
 
 
 def landmarks(degrees: torch.Tensor, scale: float = 80.0, x: float = 130.0) -> torch.Tensor:
@@ -255,7 +256,7 @@ def told(monkeypatch: pytest.MonkeyPatch, faces):
         monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: again)
         monkeypatch.setattr("cscs_core.tasks.report.encode", lambda images, some, encoder: torch.ones(len(some), 1))
         before = torch.full((1, 3, 120, 130), 0.5)
-        return report(before, before + steps / 255, face, cast(Models, SimpleNamespace(encoder=None)))[0]
+        return report(before, before + steps / 255, face, NO_NETWORKS)[0]
 
     return rows
 
@@ -268,3 +269,60 @@ def test_a_face_is_changed_from_an_eighth_of_a_step_on(told, steps, changed):
 @pytest.mark.parametrize(("aside", "found"), [(1 / 3, True), (0.6, False)])  # IoU 0.5 and 0.25
 def test_a_face_that_moved_by_a_third_is_the_same_one(told, aside, found):
     assert told(aside=aside).found == found
+
+
+def test_no_face_found_is_used_twice(faces):
+    one = faces([(0, 40, 40, 20)])
+    assert match_faces(faces([(0, 42, 40, 20), (0, 41, 40, 20)]), one).tolist() == [-1, 0]
+
+
+def test_a_face_of_another_frame_is_never_the_same(faces):
+    for old, new in ((0, 1), (1, 0)):
+        assert match_faces(faces([(old, 40, 40, 20)]), faces([(new, 40, 40, 20)])).tolist() == [-1]
+
+
+def test_faces_are_numbered_within_their_frame(told, faces, monkeypatch):
+    told()
+    four = faces([(0, 40, 40, 20), (1, 40, 40, 20), (0, 90, 40, 20), (1, 90, 40, 20)])
+    monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: four)
+    rows = report(torch.zeros(2, 3, 80, 130), torch.zeros(2, 3, 80, 130), four, NO_NETWORKS)
+    assert [(row.frame, row.face) for row in rows] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+
+def test_pose_and_expression_are_those_of_the_face_after(told, faces, monkeypatch):
+    told()
+    face = faces([(0, 60.0, 50.0, 40.0)])
+    turned = head_pose.rotate(face.mesh, torch.tensor([10.0]), torch.tensor([0.0]))
+    monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: replace(face, mesh=turned))
+    row = report(torch.zeros(1, 3, 120, 130), torch.zeros(1, 3, 120, 130), face, NO_NETWORKS)[0]
+    assert row.pose == pytest.approx(10, abs=2) and row.expression is not None and row.expression > 0.005
+
+
+def test_brows_count_as_expression():
+    face = landmarks(torch.zeros(1, 3))
+    raised = face.clone()
+    raised[:, 17:27, 1] -= 10
+    unit = float((face[0, 36] - face[0, 45]).norm())
+    assert float(expression_error(raised, face)) > 0.5 * 10 * (10 / 42) / unit
+
+
+def test_the_seam_is_looked_for_beyond_the_box_of_the_landmarks(told, faces):
+    told()
+    face = faces([(0, 100.0, 90.0, 40.0)])
+    x1, y1, x2, y2 = face.box[0].round().long().tolist()
+    before, mask = torch.rand(1, 3, 220, 230), torch.zeros(1, 1, 220, 230)
+    mask[..., y1 - 10 : y2 + 10, x1 - 10 : x2 + 10] = 1
+    assert report(before, before, face, NO_NETWORKS, mask=mask)[0].seam == 1
+
+
+def test_a_source_from_another_recogniser_is_read_anew(told, faces, monkeypatch):
+    told()
+    face = faces([(0, 60.0, 50.0, 40.0)])
+    monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: face)
+    known = Identity(None, torch.eye(3), torch.ones(3), "another")  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(
+        "cscs_core.tasks.report.embedded_by", lambda person, encoder: replace(person, embedding=torch.ones(3, 1))
+    )
+    moved = replace(known, crops=face)  # pyright: ignore[reportArgumentType]
+    row = report(torch.zeros(1, 3, 120, 130), torch.zeros(1, 3, 120, 130), face, NO_NETWORKS, moved)[0]
+    assert row.similarity_to_source == pytest.approx(1)
