@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cscs_core.faces.swappers.base import editable_area, largest_size, swap
+from cscs_core.faces.swappers.base import blend_identity, editable_area, largest_size, swap
 from cscs_core.ops import mask, mesh
 from cscs_core.ops.batching import OutOfMemory
 from cscs_core.types import Crops, Identity
@@ -138,3 +138,10 @@ def test_the_editable_area_ends_a_little_beyond_the_face():
     out = torch.tensor([-1, 1])
     assert ((half[0] - half[1]) * out / size).tolist() == pytest.approx([0.023, 0.023], abs=0.006)
     assert ((ends - half[1]) * out / size).tolist() == pytest.approx([0.04, 0.04], abs=0.006)
+
+
+def test_between_two_identities_the_norm_goes_from_one_to_the_other():
+    own, other = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 5.0]])
+    for strength in (0.0, 0.25, 1.0):
+        expected = torch.tensor([3.0, 1.0]).lerp(torch.tensor(5.0), strength)
+        torch.testing.assert_close(blend_identity(own, other, strength).norm(dim=-1), expected)
