@@ -160,3 +160,20 @@ def test_eyes_and_mouth_are_those_of_the_closer_looks():
     torch.testing.assert_close(moved[list(MOUTH.points), 1], torch.full((80,), 3 / MOUTH.scale * 60), atol=0.05, rtol=0)
     rest = [point for point in range(468) if point not in {*eyes, *MOUTH.points}]
     torch.testing.assert_close(moved[rest], torch.zeros(len(rest), 2), atol=0.05, rtol=0)
+
+
+class OffInOne(Noting):
+    """Sees the faces of picture 1 so far off their place in the first look."""
+
+    def forward(self, crops: Tensor) -> Tensor:
+        off = 16 * (crops[:, 2].mean((1, 2)) > 0.5).float() * (not self.crops)
+        return super().forward(crops) + off[:, None, None] * torch.tensor([1.0, 0.0])
+
+
+def test_a_face_that_alone_is_looked_at_again_is_looked_at_in_its_own_picture():
+    network = noting()
+    network.whole = OffInOne(network.whole.config, network.whole.points)
+    two = torch.stack([placed(0, 60, 100, 90), placed(0, 60, 90, 100)])
+    locate(places(2), torch.tensor([0, 1]), mesh.five(two), network)
+    first, second = network.whole.shown
+    assert (len(first), len(second)) == (2, 1) and float(second[:, 2].mean()) == 1

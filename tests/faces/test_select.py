@@ -207,10 +207,10 @@ def test_ends_of_a_range_are_within_it(squares):
 
 
 def test_faces_are_ordered_by_their_middles_and_areas():
-    box = torch.tensor([[0.0, 10, 100, 30], [10, 0, 40, 50], [5, 5, 25, 105]])  # x1 y1 x2 y2
+    box = torch.tensor([[10.0, 2, 30, 44], [0, 10, 36, 30], [2, 0, 44, 36]])  # x1 y1 x2 y2
     empty = torch.zeros(3, 5, 2), torch.zeros(3, 468, 2)
     three = FaceSet(torch.zeros(3).long(), box, *empty, torch.tensor([0.9, 0.8, 0.7]), -torch.ones(3).long())
-    for by, rows in {"left-right": [2, 1, 0], "top-bottom": [0, 1, 2], "small-large": [1, 0, 2]}.items():
+    for by, rows in {"left-right": [1, 0, 2], "top-bottom": [2, 1, 0], "small-large": [1, 0, 2]}.items():
         assert torch.equal(order(three, by).box, box[rows]), by
 
 

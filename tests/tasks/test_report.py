@@ -272,8 +272,8 @@ def test_a_face_that_moved_by_a_third_is_the_same_one(told, aside, found):
 
 
 def test_no_face_found_is_used_twice(faces):
-    one = faces([(0, 40, 40, 20)])
-    assert match_faces(faces([(0, 42, 40, 20), (0, 41, 40, 20)]), one).tolist() == [-1, 0]
+    found = faces([(0, 40, 40, 20), (0, 140, 40, 20)])
+    assert match_faces(faces([(0, 42, 40, 20), (0, 41, 40, 20)]), found).tolist() == [-1, 0]
 
 
 def test_a_face_of_another_frame_is_never_the_same(faces):
