@@ -15,14 +15,14 @@ from cscs_core.faces.mask import feather_mask
 from cscs_core.faces.paste import paste
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
-from cscs_core.models import FaceMesh
-from cscs_core.ops import colour, mask
+from cscs_core.models import FaceMesh, IdentityEncoder
+from cscs_core.ops import colour, geometry, mask
 from cscs_core.ops import mesh as meshes
 from cscs_core.pipeline import Models, NoFace, PreparedSource, find, identity_from, load_models, prepare_source
 from cscs_core.tasks import cross_domain
 from cscs_core.tasks.cross_domain import AGREEMENT, Harmony, find_painted, harmonise, swap_across_domains
 from cscs_core.tasks.example_people import EXAMPLES
-from cscs_core.types import FaceSet, Identity, join
+from cscs_core.types import Crops, FaceSet, Identity, join
 
 PEOPLE = sorted(EXAMPLES.glob("*.jpg"))
 
@@ -315,3 +315,46 @@ def test_crops_may_be_redrawn_a_little_around_the_swapped_face_and_never_at_thei
     assert not around[..., :55].any() and not around[..., 145:].any()
     whole = cross_domain._around(torch.ones_like(cover))
     assert not whole[..., :8].any() and not whole[..., -8:, :].any() and whole[..., 8:12].any()
+
+
+class White:
+    """A swapper that paints its whole crop white, up to the border."""
+
+    template, sizes, networks = "ffhq_512", (64,), ()
+
+    def encode(self, identity: Identity) -> str:
+        return "somebody"
+
+    def __call__(self, crops: Crops, person: str, strength: float) -> Crops:
+        return replace(crops, pixels=torch.ones_like(crops.pixels))
+
+
+def white_swap(monkeypatch: pytest.MonkeyPatch, picture: torch.Tensor, *places: tuple[float, float]):
+    """Mean faces at these places swapped for white squares without networks, in crops of 128 px that show twice as
+    much."""
+    monkeypatch.setattr(cross_domain, "encode", lambda images, some, encoder: torch.ones(len(some), 2))
+    points = torch.stack([meshes.mean_face() * 24 + torch.tensor(place) for place in places])
+    one = torch.ones(len(places))
+    faces = FaceSet(one.long() * 0, meshes.box(points), meshes.five(points), points, one, -one.long())
+    source = PreparedSource(Identity(cast(Crops, None), torch.eye(2)[:1], one[:1]), White(), "somebody")
+    network = torch.nn.Linear(1, 1)
+    models = Models(Glances(), cast(FaceMesh, network), LiteEncoder(cast(IdentityEncoder, network)))
+    return swap_across_domains(picture, faces, source, models, harmony=Harmony(0.0, 0.0), context=2.0, resolution=128)
+
+
+def test_nothing_is_swapped_beyond_the_swappers_own_crop(monkeypatch):
+    done = white_swap(monkeypatch, torch.rand(1, 3, 160, 170) * 0.5, (80.0, 70.0))
+    # The swapper's crop is the middle half of the one that shows twice as much.
+    assert done.crops.mask[..., 36:92, 36:92].min() > 0.9
+    outside = torch.ones(128, 128, dtype=torch.bool)
+    outside[28:100, 28:100] = False
+    assert not done.crops.mask[0, 0][outside].any()
+
+
+def test_the_crop_of_a_later_face_shows_the_earlier_one_swapped(monkeypatch):
+    picture = torch.rand(1, 3, 160, 200) * 0.5
+    done = white_swap(monkeypatch, picture, (60.0, 70.0), (112.0, 70.0))
+    places = torch.tensor([[[58.0, 70.0]]])  # of the first face alone
+    x, y = geometry.transform(places, done.crops.matrix[1:])[0, 0].round().long().tolist()
+    assert done.crops.pixels[1, :, y, x].min() > 0.99 and done.crops.mask[1, 0, y, x] == 0
+    assert paste(picture, done.crops).equal(done.image)
