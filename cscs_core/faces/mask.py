@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 from ..ops import mask
@@ -130,7 +132,9 @@ def _kept(crops: Crops, options: MaskOptions) -> Tensor:
         parts = torch.maximum(parts, lips.clamp_max(1))
     if not (options.keep_eyes or options.keep_mouth):
         return parts
-    soft = mask.feather(mask.grow(parts.gt(0).to(parts), (_NEAR + _FADE) * crops.size), _FADE * crops.size)
+    near = mask.grow(parts.gt(0).to(parts), (_NEAR + _FADE) * crops.size)
+    edge = math.ceil(_FADE * crops.size) + 1  # a feather ends at the crop's border, and a part may go on beyond it
+    soft = mask.feather(nnf.pad(near, (edge,) * 4, mode="replicate"), _FADE * crops.size)[..., edge:-edge, edge:-edge]
     return (soft * 1.001).clamp_max(1)  # a blur of ones is not always one, and what is kept is kept bit for bit
 
 

@@ -189,3 +189,11 @@ def test_kept_parts_are_black_to_the_last_bit_in_small_crops_too(faces, smooth):
     small = align(smooth(1, 120, 130), faces([(0, 60, 50, 30)]), size=37)  # a blur of ones is not always one there
     lids = mask.eyes(small.mesh, 37) > 0
     assert not apply_mask(small, MaskOptions("whole", keep_eyes=True)).mask[lids].any()
+
+
+@pytest.mark.parametrize("shift", [(0.0, 24.0), (40.0, 0.0), (-40.0, 0.0)])
+def test_a_mouth_at_the_border_of_its_crop_is_kept_to_the_border(crops, shift):
+    moved = replace(crops, mesh=crops.mesh + torch.tensor(shift), mask=torch.ones_like(crops.mask))
+    lips = mask.lips(moved.mesh, SIZE) > 0
+    assert torch.stack([lips[..., -1, :].any(), lips[..., 0].any(), lips[..., -1].any()]).any()
+    assert not apply_mask(moved, MaskOptions("whole", keep_mouth=True)).mask[lips].any()
