@@ -299,7 +299,7 @@ def test_a_liner_lies_above_the_lid_and_not_in_the_eye():
 
 
 def test_a_shave_takes_seven_tenths_of_the_beard_at_least():
-    many = FACES[[0] * 12]
+    many = FACES[[0] * 4]
     told = adapt_randomly(many, Generator().manual_seed(0), AdaptOptions(face=0.0, shave=1.0)).changes
     assert all(-1.0 <= what["beard"] <= -0.7 for what in told)
     told = adapt_randomly(many, Generator().manual_seed(0), AdaptOptions(face=0.0, beard=1.0)).changes
