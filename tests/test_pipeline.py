@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cscs_core import pipeline
 from cscs_core.faces.detectors.lite import LiteDetector
-from cscs_core.faces.identity import LiteEncoder
+from cscs_core.faces.identity import LiteEncoder, encode
 from cscs_core.faces.mask import MaskOptions
 from cscs_core.faces.restorers.base import Restoration
 from cscs_core.faces.swappers.warp import WarpSwapper
@@ -24,10 +24,11 @@ from cscs_core.pipeline import (
     PostProcess,
     PreparedSource,
     identity_from,
+    likeness,
     prepare_source,
     swap_faces,
 )
-from cscs_core.types import FaceSet
+from cscs_core.types import Crops, FaceSet, Identity
 
 SIDE = 64  # px, of a stand-in face
 
@@ -366,3 +367,109 @@ def test_a_crowd_in_one_picture_can_be_stopped_between_its_faces(models: Models,
     both = swap_faces(twice, person, models, size=256, check_cancel=lambda: asked.append(1))
     assert len(both.faces) == 2 * len(done.faces) == 2
     assert len(asked) - alone >= 2 * alone > 4
+
+
+class Halve(Brighten):
+    """A restorer that halves every pixel: twice is a quarter."""
+
+    def __call__(self, pixels: Tensor, weight: float) -> Tensor:
+        self.seen.append(pixels)
+        return pixels / 2
+
+
+@pytest.mark.parametrize("template", ["ffhq_512", "arcface_112_v2"])
+def test_a_face_is_restored_once_whatever_the_restorers_alignment(
+    models: Models, person: PreparedSource, template: str
+):
+    image, restorer = picture((0, 1)), Halve(template)
+    plain = swap_faces(image, person, models, size=256)
+    done = swap_faces(
+        image, person, models, size=256, post_process=PostProcess(restoration=Restoration(restorer, blend=1.0))
+    )
+    inside = (plain.mask > 0.99).expand_as(image)
+    assert len(restorer.seen) == 1
+    assert float(done.images[inside].mean() / plain.images[inside].mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_each_picture_has_its_own_limit_and_the_last_one_serves_the_rest(models: Models, person: PreparedSource):
+    images = picture((0, 1)).expand(3, -1, -1, -1)
+    limits = torch.stack([torch.zeros(1, 128, 192), torch.ones(1, 128, 192)])
+    done = swap_faces(images, person, models, size=256, limit=limits)
+    assert done.mask.amax((1, 2, 3)).tolist() == [0, 1, 1]
+    assert torch.equal(done.images[0], images[0]) and not torch.equal(done.images[1], images[1])
+
+
+def test_less_strength_shows_as_much_less_of_the_face(models: Models, person: PreparedSource):
+    image = picture((0, 1))
+    whole, half = (swap_faces(image, person, models, size=256, strength=strength) for strength in (1.0, 0.5))
+    torch.testing.assert_close(half.mask, whole.mask / 2)
+
+
+def test_half_a_colour_match_is_halfway(models: Models, person: PreparedSource):
+    image = picture((0, 1)) * torch.tensor([1.0, 0.5, 0.7]).view(3, 1, 1)
+    none, half, whole = (
+        swap_faces(image, person, models, size=256, post_process=PostProcess(colour_match=share)).images
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert (whole - none).abs().max() > 0.005
+    torch.testing.assert_close(half, (none + whole) / 2, atol=1e-4, rtol=0)
+
+
+def test_a_face_is_one_from_the_score_asked_for_on(models: Models, person: PreparedSource):
+    image = picture((0, 1))  # its mean is 0.7
+    found = [
+        len(swap_faces(image, person, models, face_filter=FaceFilter(detection=score)).faces) for score in (0.6, 0.8)
+    ]
+    assert found == [1, 0]
+
+
+def test_likeness_is_that_of_the_result_and_the_face_that_was_there(models: Models, person: PreparedSource):
+    image = picture((0, 1))
+    done = swap_faces(image, person, models, size=256)
+    torch.testing.assert_close(done.similarity_to_source, likeness(done.images, done.faces, person.identity, models))
+    before, after = (encode(pixels, done.faces, models.encoder) for pixels in (image, done.images))
+    torch.testing.assert_close(done.similarity_to_target, (before * after).sum(-1))
+    assert (done.similarity_to_target < 1 - 1e-6).all()
+    assert not torch.allclose(
+        done.similarity_to_source, likeness(image, done.faces, person.identity, models), atol=1e-7
+    )
+
+
+class Noting(WarpSwapper):
+    """A `warp` that notes the crops' sides."""
+
+    def __call__(self, crops: Crops, identity: Identity, strength: float = 1.0) -> Crops:
+        SIDES.append(crops.size)
+        return replace(crops, mask=crops.mask * 0)
+
+
+SIDES: list[int] = []
+
+
+def test_faces_are_worked_on_at_the_swappers_best_size_unless_said(models: Models, person: PreparedSource):
+    SIDES.clear()
+    noting = replace(person, swapper=Noting())
+    for size in (None, 256):
+        swap_faces(picture((0, 1)), noting, models, size=size)
+    assert SIDES == [512, 256]
+
+
+def test_the_first_face_of_a_photo_is_that_of_the_order(models: Models):
+    photo = picture((0, 0), (0, 1))
+    last, alone = (identity_from([photo], models, order="right-left"), identity_from([picture((0, 1))], models))
+    assert torch.equal(last.crops.matrix, alone.crops.matrix)
+
+
+def test_a_person_from_another_recogniser_is_read_anew(models: Models):
+    image, known = picture((0, 0)), identity_from([picture((0, 0), seed=1), picture((0, 0), seed=2)], models)
+    other = replace(known, embedding=torch.eye(7)[:2], encoder="another")
+    again = prepare_source(other, WarpSwapper(), models).identity
+    assert again.encoder == models.encoder.name
+    torch.testing.assert_close(again.embedding, known.embedding, atol=2e-3, rtol=0)
+    found = bright_squares(image)
+    expected = likeness(image, found, known, models)
+    torch.testing.assert_close(likeness(image, found, other, models), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(expected, encode(image, found, models.encoder) @ known.mean)
+    person = prepare_source(known, Noting(), models)
+    done = swap_faces(image, person, models, face_filter=FaceFilter(reference=other, threshold=float(expected) - 0.01))
+    assert len(done.faces) == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 from ..ops import mask
@@ -133,7 +135,9 @@ def _protected_parts(crops: Crops, options: MaskOptions) -> Tensor:
         parts = torch.maximum(parts, lips.clamp_max(1))
     if not (options.keep_eyes or options.keep_mouth):
         return parts
-    soft = mask.feather(mask.grow(parts.gt(0).to(parts), (_NEAR + _FADE) * crops.size), _FADE * crops.size)
+    near = mask.grow(parts.gt(0).to(parts), (_NEAR + _FADE) * crops.size)
+    edge = math.ceil(_FADE * crops.size) + 1  # feathering fades at the crop's border, but a part may go on beyond it
+    soft = mask.feather(nnf.pad(near, (edge,) * 4, mode="replicate"), _FADE * crops.size)[..., edge:-edge, edge:-edge]
     return (soft * 1.001).clamp_max(1)  # a blur of ones may be slightly less than 1; protected pixels need exactly 1
 
 

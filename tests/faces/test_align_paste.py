@@ -376,3 +376,30 @@ def test_a_crop_beside_the_picture_changes_nothing(shift: tuple[float, float]):
     white = torch.ones(1, 1, 8, 8)
     crops = Crops(torch.ones(1, 3, 8, 8), white, matrix, points, points[:, :1].expand(1, 468, 2), torch.tensor([0]))
     assert torch.equal(paste(image, crops), image)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4])
+@pytest.mark.parametrize("size", [16, 64, 300])  # crops smaller and larger than their place
+def test_the_mask_of_a_paste_is_a_warp_over_the_whole_frame(faces, smooth, size, turn):
+    images = smooth(1, 120, 130)
+    crops = align(images, faces([(0, 60, 50, 30)], turn=turn), size=size)
+    hard = torch.zeros_like(crops.mask)
+    hard[..., size // 3 : -size // 4, size // 4 : -size // 5] = 1
+    expected = geometry.warp(hard, geometry.invert(crops.matrix), (120, 130), padding="zeros")
+    torch.testing.assert_close(paste_mask(images, replace(crops, mask=hard)), expected, atol=1e-4, rtol=0)
+
+
+def test_not_a_number_under_a_hole_of_the_mask_stays_out_of_the_picture(faces, smooth):
+    images = smooth(1, 120, 130)
+    crops = align(images, faces([(0, 60, 50, 30)], turn=0.4), size=64)
+    hole, bad = crops.mask.clone(), crops.pixels.clone()
+    hole[..., 20:44, 20:44] = 0
+    bad[..., 24:40, 24:40] = torch.nan
+    assert paste(images, replace(crops, mask=hole, pixels=bad)).isfinite().all()
+
+
+def test_a_face_of_which_nothing_is_laid_does_not_stop_the_others(faces, smooth):
+    images = smooth(1, 120, 130)
+    crops = align(images, faces([(0, 60, 50, 30), (0, 70, 60, 25)]), size=64)
+    crops = replace(crops, mask=crops.mask * torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), pixels=1 - crops.pixels)
+    assert torch.equal(paste(images, crops), paste(images, crops[1:]))

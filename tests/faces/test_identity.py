@@ -86,3 +86,19 @@ def test_the_majority_is_counted_by_weight(weight: list[float], kept: list[int])
 def test_a_photograph_that_does_not_count_has_no_voice():
     found = drop_outliers(person(0, 90, 10, weight=[1, 0, 1]), 0.5)
     torch.testing.assert_close(found.similarity[[0, 2]], torch.tensor([10.0, 10.0]).deg2rad().cos())
+
+
+def test_a_face_with_not_a_number_in_it_has_an_embedding(faces, smooth):
+    picture = smooth(1, 128, 120)
+    picture[..., 40:60, 50:70] = torch.nan
+    with torch.no_grad():
+        rows = encode(picture, faces([(0, 60.0, 50.0, 30.0)]), LiteEncoder(IdentityEncoder().eval()))
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(1))
+
+
+def test_odd_ones_are_left_out_of_a_person_without_photographs_too():
+    whole = person(0, 10, 90, -5)
+    bare = Identity(whole.crops[[]], whole.embedding, whole.weight, "buffalo_l")
+    found = drop_outliers(bare, 0.5)
+    assert found.kept.tolist() == [True, True, False, True]
+    assert len(found.identity.crops) == 0 and torch.equal(found.identity.embedding, whole.embedding[[0, 1, 3]])

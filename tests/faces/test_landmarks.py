@@ -82,3 +82,98 @@ def test_no_faces_need_no_network():
     found = locate(torch.rand(1, 3, 50, 50), torch.zeros(0, dtype=torch.long), torch.zeros(0, 5, 2), network)
     assert found.shape == (0, 468, 2)
     assert network.whole.crops == 0
+
+
+def test_a_part_of_the_mean_face_lies_in_the_middle_of_its_crop():
+    for part, size in ((EYE, 64), (MOUTH, 64), (MOUTH, 33)):
+        points = mean_part(part, size)
+        middle = (points.amin(0) + points.amax(0)) / 2
+        torch.testing.assert_close(middle, torch.full((2,), (size - 1) / 2), atol=0.01, rtol=0)
+
+
+class Noting(Always):
+    """Notes what it is shown as well."""
+
+    def forward(self, crops: Tensor) -> Tensor:
+        self.shown = [*getattr(self, "shown", []), crops]
+        return super().forward(crops)
+
+
+def noting() -> Any:
+    network = certain()
+    for name in ("whole", "eye", "mouth"):
+        old = getattr(network, name)
+        setattr(network, name, Noting(old.config, old.points))
+    return network
+
+
+def places(count: int, side: int = 200) -> Tensor:
+    """Pictures whose pixels hold their own x and y and the number of the picture."""
+    x, y = geometry.pixel_grid(side, side).unbind(-1)
+    return torch.stack([torch.stack([x, y, torch.full_like(x, number)]) for number in range(count)])
+
+
+def test_every_look_is_at_the_picture_of_its_face():
+    truth = torch.stack([placed(0, 60, 100, 90), placed(0, 50, 90, 100), placed(0, 40, 110, 80)])
+    network = noting()
+    locate(places(2), torch.tensor([0, 1, 1]), mesh.five(truth), network)
+    for part, expected in ((network.whole, [0, 1, 1]), (network.eye, [0, 1, 1, 0, 1, 1]), (network.mouth, [0, 1, 1])):
+        torch.testing.assert_close(part.shown[0][:, 2].mean((1, 2)), torch.tensor(expected).float())
+
+
+def test_an_eye_is_seen_as_a_left_one_on_either_side():
+    truth = placed(0, 60, 100, 90)[None]
+    network = noting()
+    locate(places(1), torch.tensor([0]), mesh.five(truth), network)
+    left, right = network.eye.shown[0][:, 0]
+    assert (left.diff(dim=-1) > 0).all() and (right.diff(dim=-1) < 0).all()
+    # Both alike: as far from the middle of the face, which is at x = 100.
+    torch.testing.assert_close(left - 100, 100 - right, atol=0.05, rtol=0)
+
+
+def test_the_second_look_is_where_the_first_one_found_the_face():
+    network = noting()
+    network.whole.points = network.whole.points + torch.tensor([16.0, 0.0])  # px of 128
+    two = torch.stack([placed(0, 60, 100, 90), placed(0, 60, 90, 100)])
+    locate(places(2), torch.tensor([1, 0]), mesh.five(two), network)
+    first, second = (crops.mean((2, 3)) for crops in network.whole.shown)
+    scale = float((network.whole.points[263, 0] - network.whole.points[33, 0]) / 60)
+    torch.testing.assert_close(second[:, 0] - first[:, 0], torch.full((2,), 16 / scale), atol=0.1, rtol=0)
+    torch.testing.assert_close(second[:, 1:], first[:, 1:], atol=0.1, rtol=0)
+
+
+def test_a_face_a_twentieth_of_the_crop_off_its_place_is_looked_at_again():
+    five, network = mesh.five(placed(0, 60, 100, 90))[None], certain()
+    network.whole.points = network.whole.points + torch.tensor([0.05 * 128, 0.0])
+    locate(torch.rand(1, 3, 200, 200), torch.tensor([0]), five, network)
+    assert network.whole.crops == 2
+
+
+def test_eyes_and_mouth_are_those_of_the_closer_looks():
+    truth = placed(0, 60, 100, 90)[None]
+    network = certain()
+    network.eye.points = network.eye.points + torch.tensor([0.0, 2.0])
+    network.mouth.points = network.mouth.points + torch.tensor([0.0, 3.0])
+    moved = locate(torch.rand(1, 3, 200, 200), torch.tensor([0]), mesh.five(truth), network)[0] - truth[0]
+    eyes = [*EYE.points, *mesh.mirror()[list(EYE.points)].tolist()]
+    torch.testing.assert_close(moved[eyes, 1], torch.full((84,), 2 / EYE.scale * 60), atol=0.05, rtol=0)
+    torch.testing.assert_close(moved[list(MOUTH.points), 1], torch.full((80,), 3 / MOUTH.scale * 60), atol=0.05, rtol=0)
+    rest = [point for point in range(468) if point not in {*eyes, *MOUTH.points}]
+    torch.testing.assert_close(moved[rest], torch.zeros(len(rest), 2), atol=0.05, rtol=0)
+
+
+class OffInOne(Noting):
+    """Sees the faces of picture 1 so far off their place in the first look."""
+
+    def forward(self, crops: Tensor) -> Tensor:
+        off = 16 * (crops[:, 2].mean((1, 2)) > 0.5).float() * (not self.crops)
+        return super().forward(crops) + off[:, None, None] * torch.tensor([1.0, 0.0])
+
+
+def test_a_face_that_alone_is_looked_at_again_is_looked_at_in_its_own_picture():
+    network = noting()
+    network.whole = OffInOne(network.whole.config, network.whole.points)
+    two = torch.stack([placed(0, 60, 100, 90), placed(0, 60, 90, 100)])
+    locate(places(2), torch.tensor([0, 1]), mesh.five(two), network)
+    first, second = network.whole.shown
+    assert (len(first), len(second)) == (2, 1) and float(second[:, 2].mean()) == 1

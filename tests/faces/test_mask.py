@@ -135,3 +135,65 @@ def test_softening_leaves_soft_masks_of_the_face_alone_and_ends_before_the_borde
     assert not square[..., 0, :].any() and not square[..., :, -1].any() and (square[..., 6:-6, 6:-6] == 1).all()
     softer = feather_mask(face, 0.1).mask
     assert (softer <= face.mask).all() and softer.sum() < 0.8 * face.mask.sum()
+
+
+def test_what_is_kept_ends_softly(crops):
+    white = replace(crops, mask=torch.ones_like(crops.mask))
+    kept = apply_mask(white, MaskOptions("whole", keep_eyes=True, keep_mouth=True)).mask
+    steps = torch.maximum(kept.diff(dim=-1).abs().amax(), kept.diff(dim=-2).abs().amax())
+    assert steps < 0.75 and ((kept > 0.1) & (kept < 0.9)).sum() > 50
+
+
+def test_the_teeth_of_an_open_mouth_are_kept_with_the_lips(crops):
+    points = crops.mesh.clone()
+    points[:, [95, 88, 178, 87, 14, 317, 402, 318, 324], 1] += 12  # the lower lip's inner edge
+    points[:, [146, 91, 181, 84, 17, 314, 405, 321, 375], 1] += 12
+    wide = replace(crops, mesh=points, mask=torch.ones_like(crops.mask))
+    teeth = mask.mouth(points, SIZE) > 0.5
+    assert teeth.sum() > 100
+    assert not apply_mask(wide, MaskOptions("whole", keep_mouth=True)).mask[teeth].any()
+
+
+def test_attention_is_blurred_by_the_feather_and_ends_before_the_border(crops):
+    step = torch.zeros_like(crops.mask)
+    step[..., SIZE // 2 :] = 1
+    hard, soft = (
+        apply_mask(crops, MaskOptions("attention", 0.0, feather, combine="replace"), attention=step).mask
+        for feather in (0.0, 0.1)
+    )
+    assert torch.equal(hard, step)
+    rise = soft[0, 0, SIZE // 2]
+    assert rise.diff().max() < 0.15 and rise[SIZE // 2 - 1 : SIZE // 2 + 1].mean() == pytest.approx(0.5, abs=0.01)
+    assert not soft[..., 0, :].any() and not soft[..., -1].any()
+
+
+def test_every_crop_has_its_own_limit(crops):
+    limits = torch.stack([torch.zeros(1, SIZE, SIZE), torch.ones(1, SIZE, SIZE)])
+    done = apply_mask(crops, KEEP_MASK, limits).mask
+    assert not done[0].any() and torch.equal(done[1], crops.mask[1])
+
+
+def test_a_face_far_to_the_right_of_a_wide_picture_lies_in_it(faces, smooth):
+    cut = align(smooth(1, 60, 200), faces([(0, 150, 30, 15)]), size=SIZE)
+    assert (warp_limit(torch.ones(1, 1, 60, 200), cut) > 0.999).all()
+    with pytest.raises(ValueError, match="the mask is 60 x 200, and a face lies outside"):
+        warp_limit(torch.ones(1, 1, 200, 60), cut)
+
+
+def test_a_limit_is_a_share(crops):
+    there = warp_limit(torch.rand(2, 1, 120, 130) * 3 - 1, crops)
+    assert there.min() == 0 and there.max() == 1
+
+
+def test_kept_parts_are_black_to_the_last_bit_in_small_crops_too(faces, smooth):
+    small = align(smooth(1, 120, 130), faces([(0, 60, 50, 30)]), size=37)  # a blur of ones is not always one there
+    lids = mask.eyes(small.mesh, 37) > 0
+    assert not apply_mask(small, MaskOptions("whole", keep_eyes=True)).mask[lids].any()
+
+
+@pytest.mark.parametrize("shift", [(0.0, 24.0), (40.0, 0.0), (-40.0, 0.0)])
+def test_a_mouth_at_the_border_of_its_crop_is_kept_to_the_border(crops, shift):
+    moved = replace(crops, mesh=crops.mesh + torch.tensor(shift), mask=torch.ones_like(crops.mask))
+    lips = mask.lips(moved.mesh, SIZE) > 0
+    assert torch.stack([lips[..., -1, :].any(), lips[..., 0].any(), lips[..., -1].any()]).any()
+    assert not apply_mask(moved, MaskOptions("whole", keep_mouth=True)).mask[lips].any()

@@ -196,3 +196,31 @@ def test_numbers_are_what_pick_takes(squares):
     for row, (frame, number) in enumerate(zip(mixed.frame.tolist(), numbers(mixed).tolist(), strict=True)):
         same = pick(mixed, [number])
         assert same.box[same.frame == frame].tolist() == [mixed.box[row].tolist()]
+
+
+def test_ends_of_a_range_are_within_it(squares):
+    assert widths(choose(squares, smallest=40, largest=50).faces) == [40, 50]
+    told = replace(squares[:3], age=torch.tensor([18.0, 29.0, 30.0]))
+    assert widths(choose(told, age=(18, 29)).faces) == [60, 20]
+
+
+def test_faces_are_ordered_by_their_middles_and_areas():
+    box = torch.tensor([[10.0, 2, 30, 44], [0, 10, 36, 30], [2, 0, 44, 36]])  # x1 y1 x2 y2
+    empty = torch.zeros(3, 5, 2), torch.zeros(3, 468, 2)
+    three = FaceSet(torch.zeros(3).long(), box, *empty, torch.tensor([0.9, 0.8, 0.7]), -torch.ones(3).long())
+    for by, rows in {"left-right": [1, 0, 2], "top-bottom": [2, 1, 0], "small-large": [1, 0, 2]}.items():
+        assert torch.equal(order(three, by).box, box[rows]), by
+
+
+def test_a_number_from_the_end_is_missing_where_there_are_not_so_many(squares):
+    chosen = choose(squares[:3], indices=[-3, -4])
+    assert widths(chosen.faces) == [60]
+    assert chosen.skipped[-1] == "there is no face -4: 3 found, counted from 0"
+    assert not any("no face -3" in words for words in chosen.skipped)
+
+
+def test_sides_of_a_box_lie_on_the_nearest_pixel(squares):
+    limit = torch.zeros(1, 1, 100, 100)
+    limit[..., 11:] = 1
+    one = replace(squares[:1], box=torch.tensor([[10.6, 0.0, 20.4, 10.0]]))
+    assert share_inside(one, limit).tolist() == [1.0]

@@ -134,3 +134,42 @@ def test_frames_without_anybody_are_a_gap():
     seen = [(0, 0.0, 0.0, "a"), (40, 0.0, 0.0, "a")]
     assert track(video(seen), gap=39).track.tolist() == [0, 0]
     assert track(video(seen), gap=38).track.tolist() == [0, 1]
+
+
+def test_who_is_more_alike_comes_before_who_is_nearer():
+    embeddings = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.9, 0.19**0.5]])
+    seen = [(0, 0.0, 0.0, "a"), (1, 2.0, 0.0, "near"), (1, 16.0, 0.0, "alike")]  # IoU 0.90 and 0.43
+    assert track(video(seen), embeddings).track.tolist() == [0, 1, 0]
+
+
+def test_a_look_that_changes_slowly_is_followed():
+    angle = torch.linspace(0, torch.pi / 2, 21)  # who is seen last has nothing in common with who was seen first
+    embeddings = torch.stack([angle.cos(), angle.sin()], -1)
+    seen = [(t, 300.0 * (t % 2), 0.0, "a") for t in range(21)]
+    assert track(video(seen), embeddings).track.tolist() == [0] * 21
+
+
+def test_one_odd_look_does_not_change_who_somebody_is():
+    embeddings = torch.tensor([[1.0, 0.0], [0.643, 0.766], [1.0, 0.0], [0.643, -0.766]])
+    seen = [(t, 300.0 * (t % 2), 0.0, "a") for t in range(4)]
+    assert track(video(seen), embeddings).track.tolist() == [0] * 4
+
+
+def along(places: dict[int, float]) -> list[Seen]:
+    """Somebody on a line, at these places in these frames."""
+    return [(frame, x, 50.0, "a") for frame, x in places.items()]
+
+
+def test_one_long_step_does_not_make_the_speed():
+    seen = along({0: 0.0, 1: 10.0, 2: 20.0, 3: 30.0, 4: 50.0, 8: 90.0})
+    assert track(video(seen)).track.tolist() == [0] * 6
+
+
+def test_speed_is_pixels_a_frame_and_not_a_sighting():
+    seen = along({0: 0.0, 6: 18.0, 16: 48.0})
+    assert track(video(seen)).track.tolist() == [0] * 3
+
+
+@pytest.mark.parametrize(("aside", "numbers"), [(20.0, [0, 0]), (24.0, [0, 1])])  # IoU 0.33 and 0.25
+def test_boxes_go_on_from_an_overlap_of_0_3_on(aside: float, numbers: list[int]):
+    assert track(video(along({0: 0.0, 1: aside}))).track.tolist() == numbers

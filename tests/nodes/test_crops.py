@@ -425,3 +425,12 @@ def test_widgets_of_face_swap_only_ever_come_at_the_end(pack: Any) -> None:
     names = [entry.id for entry in (*(w for w in widgets if not w.optional), *(w for w in widgets if w.optional))]
     assert names[:8] == [*SWAP, "detector"]
     assert all(entry.advanced and entry.optional for entry in widgets[8:])
+
+
+def test_a_mask_on_the_crops_never_shows_more_than_their_own(run: Any, crops: Any) -> None:
+    masked = run("FaceMask", crops, **{**HULL, "grow": -0.1}).result[0]
+    own = run("PasteFaces", picture(), masked, 0.0, 0.0).result[1]
+    limited = run("PasteFaces", picture(), masked, 0.0, 0.0, mask=torch.ones(1, 64, 64)).result[1]
+    torch.testing.assert_close(limited, own)
+    half = run("PasteFaces", picture(), masked, 0.0, 0.0, mask=torch.full((1, 64, 64), 0.5)).result[1]
+    assert (half <= own).all() and half[:1].max() == pytest.approx(0.5, abs=1e-5)

@@ -274,3 +274,33 @@ def test_no_faces_stay_none():
     ):
         assert len(done) == 0
         assert done.crops.pixels.shape == (0, 3, SIZE, SIZE)
+
+
+def test_a_tinted_lens_dims_what_is_behind_it():
+    clear = draw_glasses(FACES[:1], [Glasses("square", lens=(1.0, 1.0, 1.0))]).crops.pixels
+    dark = draw_glasses(FACES[:1], [Glasses("square", lens=(1.0, 1.0, 1.0), tint=1.0)]).crops.pixels
+    x, y = FACES.mesh[0, 145].round().long().tolist()  # below the eye: no colour of the lens, only its tint
+    behind = (slice(None), slice(None), slice(y - 2, y + 3), slice(x - 5, x + 6))
+    assert float((dark[behind] / clear[behind]).min()) == pytest.approx(0.55, abs=0.1)
+
+
+def test_half_a_shave_is_half_of_the_change():
+    bearded = draw_beard(FACES[:1], torch.tensor([1.0]), [3]).crops
+    half, whole = (draw_beard(bearded, torch.tensor([amount]), [3]).crops.pixels for amount in (-0.5, -1.0))
+    torch.testing.assert_close(half, (bearded.pixels + whole) / 2, atol=1e-5, rtol=0)
+    assert (whole - bearded.pixels).abs().max() > 0.1
+
+
+def test_a_liner_lies_above_the_lid_and_not_in_the_eye():
+    done = draw_makeup(FACES[:1], [Makeup(liner=1.0)]).crops.pixels
+    darker = (FACES.pixels[:1] - done).mean(1, keepdim=True)
+    inside = mask.eyes(FACES.mesh[:1], SIZE)
+    assert (darker * (1 - inside)).sum() > 2 * (darker * inside).sum() > 0
+
+
+def test_a_shave_takes_seven_tenths_of_the_beard_at_least():
+    many = FACES[[0] * 4]
+    told = adapt_randomly(many, Generator().manual_seed(0), AdaptOptions(face=0.0, shave=1.0)).changes
+    assert all(-1.0 <= what["beard"] <= -0.7 for what in told)
+    told = adapt_randomly(many, Generator().manual_seed(0), AdaptOptions(face=0.0, beard=1.0)).changes
+    assert all(0.4 <= what["beard"] <= 1.0 for what in told)

@@ -309,3 +309,66 @@ def test_what_came_first_is_counted_and_told_first():
     both = then.after(first)
     assert both.rows.tolist() == [0]
     assert both.changes == [{"a": 2, "b": 3}]
+
+
+def test_a_head_at_35_degrees_is_not_turned_further():
+    away = crops(*(points((36.0, 0.0)) for _ in range(16)))
+    assert head_pose.fit(away.mesh).degrees[:, 0].min() > 35
+    what = draw_change(away, away, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
+    assert what.yaw.max() <= 0
+    assert what.pitch.abs().max() > 3  # up and down it may
+
+
+def test_a_head_is_raised_by_14_degrees_at_most():
+    front = crops(*(points() for _ in range(64)))
+    free = draw_change(front, front, Generator().manual_seed(0), replace(NOTHING, turn=Chance(1.0)))
+    assert 10 < free.pitch.abs().max() <= 14
+
+
+def test_both_lids_do_nearly_the_same():
+    front = crops(*(points() for _ in range(32)))
+    what = draw_change(front, front, Generator().manual_seed(0), replace(NOTHING, expression=Chance(1.0)))
+    assert 0.01 < (what.left_lid - what.right_lid).abs().max() <= 0.16
+
+
+def test_surroundings_begin_as_far_from_the_face_whatever_the_strength():
+    front = crops(*(points() for _ in range(16)))
+    whole, half = (
+        draw_change(front, front, Generator().manual_seed(0), replace(NOTHING, surroundings=Chance(1.0, strength)))
+        for strength in (1.0, 0.5)
+    )
+    assert torch.equal(whole.reach, half.reach) and whole.reach.min() >= 0.04
+
+
+def test_more_jpeg_loses_more():
+    lost = [
+        (apply_change(FACES[:1], change(jpeg=amount), FACES).pixels - FACES.pixels[:1]).abs().mean()
+        for amount in (0.05, 1.0)
+    ]
+    assert 0 < 1.5 * lost[0] < lost[1]
+
+
+def test_blur_is_that_of_a_crop_of_256_px():
+    done = apply_change(FACES[:1], change(blur=2.0), FACES).pixels
+    torch.testing.assert_close(done, colour.gaussian_blur(FACES.pixels[:1], 2.0 * SIZE / 256))
+
+
+def test_skin_of_new_surroundings_is_as_light_as_the_face():
+    one = replace(FACES[:1], pixels=FACES.pixels[:1] * 0.7)
+    darker = replace(one, pixels=one.pixels * 0.7)  # the same picture: its hair, made lighter, is the face's own
+    done = apply_change(one, change(seed=4, reach=0.1, other=0), darker).pixels
+    torch.testing.assert_close(done, one.pixels, rtol=0, atol=2e-3)
+
+
+def test_a_warm_lamp_is_orange_and_a_cold_one_blue():
+    one = FACES[:1]
+    warm, cold = (relight(one, change(lamp=1.0, lamp_warmth=warmth)).mean((2, 3))[0] for warmth in (1.0, -1.0))
+    assert warm[0] > cold[0] and warm[2] < cold[2]
+
+
+def test_grain_is_that_of_the_faces_own_seed():
+    three = FACES[[0, 0, 0]]
+    noisy = replace(change(3, noise=0.05), seed=torch.tensor([5, 6, 5]))
+    grain = apply_change(three, noisy, three).pixels - three.pixels
+    assert torch.equal(grain[0], grain[2]) and not torch.equal(grain[0], grain[1])
+    assert float(grain[0].std()) == pytest.approx(0.05, rel=0.2)

@@ -268,3 +268,81 @@ def test_no_faces_give_no_pictures():
         assert len(made) == 0
         assert made.changes == []
         assert made.crops.pixels.shape == (0, 3, SIZE, SIZE)
+
+
+def test_points_found_where_the_face_was_bent_are_in_their_place(monkeypatch: pytest.MonkeyPatch):
+    bent = FACES.mesh.clone()
+    bent[:, list(mesh.OVAL), 0] += 4.0
+    bent[:, 60:90] += 6.0
+    found = {"where it was bent": bent, "where it was": FACES.mesh}
+    passed = {}
+    for where, points in found.items():
+        answers = [FACES.mesh, points]
+        monkeypatch.setattr(target_surrogate, "locate", lambda *_, answers=answers: answers.pop(0))
+        judge = Judge(landmarks=object(), shift=0.01, gap=1.0)  # pyright: ignore[reportArgumentType]
+        passed[where] = judge(FACES, replace(FACES, mesh=bent), torch.arange(3), [{}, {}, {}]).rows.tolist()
+    assert passed == {"where it was bent": [0, 1, 2], "where it was": []}
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.04, 3), (0.06, 0)])
+def test_points_may_be_off_by_a_twentieth_of_the_eyes_distance(
+    monkeypatch: pytest.MonkeyPatch, share: float, count: int
+):
+    off = torch.tensor([share, 0.0]) * mesh.interocular(FACES.mesh)[:, None, None]
+    answers = [FACES.mesh, FACES.mesh + off]
+    monkeypatch.setattr(target_surrogate, "locate", lambda *_: answers.pop(0))
+    judge = Judge(landmarks=object())  # pyright: ignore[reportArgumentType]
+    assert len(judge(FACES, FACES, torch.arange(3), [{}, {}, {}])) == count
+
+
+def test_a_donor_of_the_same_tone_comes_before_one_held_a_little_more_alike():
+    donors = join([crop((0.5, 0.0), skin=DARK, seed=8), crop((7.0, 0.0), seed=9)])
+    assert nearest_donor(crop(), donors)[0].tolist() == [1]
+
+
+def test_an_erased_face_may_be_more_alike_and_is_not_asked_for_its_points(monkeypatch: pytest.MonkeyPatch):
+    judges = []
+
+    def erase(some: Crops, generator: Generator, judge: Judge) -> Any:
+        judges.append(judge)
+        return erase_identity(some, generator)
+
+    monkeypatch.setattr(target_surrogate, "erase_identity", erase)
+    judge = Judge(landmarks=object())  # pyright: ignore[reportArgumentType]
+    options = TargetOptions(donor=0.0, erased=1.0)
+    target_surrogate.target_surrogate(FACES, DONORS, Generator().manual_seed(0), options, judge)
+    assert (judges[0].most, judges[0].landmarks) == (0.6, None) and judge.most == 0.5
+
+
+def test_without_donors_every_face_is_made_in_another_way():
+    many, options = FACES[[0, 1, 2] * 4], TargetOptions(donor=1.0, erased=1.0)
+    for donors in (FACES[[]], FACES[:1]):  # one donor might be the face itself
+        made = target_surrogate.target_surrogate(many, donors, Generator().manual_seed(0), options)
+        assert made.rows.tolist() == list(range(12))
+
+
+def test_a_wider_seam_fades_more_of_the_part_that_is_laid():
+    hard, soft = (
+        from_donor(FACES[:1], DONORS, Generator().manual_seed(0), replace(PLAIN, seam=(seam, seam))).crops.pixels
+        for seam in (0.0, 0.1)
+    )
+    shown = [(pixels - FACES.pixels[:1]).abs() for pixels in (hard, soft)]
+    inside = mask.hull(FACES.mesh[:1], SIZE)
+    rim, middle = inside - mask.grow(inside, -3), mask.grow(inside, -20)
+    assert (shown[1] * rim).sum() < 0.3 * (shown[0] * rim).sum()
+    assert (shown[1] * middle).sum() > 0.95 * (shown[0] * middle).sum()
+
+
+def test_a_swapper_works_at_the_side_nearest_to_that_of_the_crops():
+    sides: list[int] = []
+
+    @dataclass(frozen=True)
+    class Several(Painter):
+        sizes: tuple[int, ...] = (32, 100, 512)
+
+        def __call__(self, crops: Crops, person: Any, strength: float = 1.0) -> Crops:
+            sides.append(crops.size)
+            return super().__call__(crops, person, strength)
+
+    from_swapper(FACES[:1], Several(), [(1.0, 0.0, 0.0)], Generator().manual_seed(0))
+    assert sides == [100]

@@ -150,3 +150,8 @@ def test_a_swapper_that_lays_on_a_photograph_shows_the_blend(models: pipeline.Mo
 
 def photo(number: int) -> Tensor:
     return images.read(EXAMPLES / f"person_{number}.jpg")
+
+
+def test_photographs_of_a_blend_are_numbered_from_0_on(encoder: LiteEncoder) -> None:
+    a, b = person(0.0, 0.2, 0.4, weight=(0.0, 1.0, 1.0)), person(0.4)
+    assert blend([a, b], [1, 1], encoder).crops.frame.tolist() == [0, 1]

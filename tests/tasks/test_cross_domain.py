@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import pytest
 import torch
 import torch.nn.functional as nnf
 
+from cscs_core.faces.detectors.base import Found
+from cscs_core.faces.identity import LiteEncoder
 from cscs_core.faces.mask import feather_mask
 from cscs_core.faces.paste import paste
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
-from cscs_core.ops import colour, mask
+from cscs_core.models import FaceMesh, IdentityEncoder
+from cscs_core.ops import colour, geometry, mask
+from cscs_core.ops import mesh as meshes
 from cscs_core.pipeline import Models, NoFace, PreparedSource, find, identity_from, load_models, prepare_source
+from cscs_core.tasks import cross_domain
 from cscs_core.tasks.cross_domain import AGREEMENT, Harmony, find_painted, harmonise, swap_across_domains
 from cscs_core.tasks.example_people import EXAMPLES
-from cscs_core.types import FaceSet, Identity, join
+from cscs_core.types import Crops, FaceSet, Identity, join
 
 PEOPLE = sorted(EXAMPLES.glob("*.jpg"))
 
@@ -189,3 +197,164 @@ def test_no_harmony_changes_nothing(models):
 def test_harmony_is_a_share():
     with pytest.raises(ValueError, match=r"texture is 1\.5"):
         Harmony(texture=1.5)
+
+
+class Glances:
+    """A detector that finds one face, surely or not, in each of five looks: mirrored, plain, stretched, softened and
+    enlarged."""
+
+    networks = ()
+
+    def __init__(self, *scores: float):
+        self.scores = list(scores)
+
+    def __call__(self, images: torch.Tensor, threshold: float) -> Found:
+        score, wide = self.scores.pop(0), images.shape[-1]
+        corners = torch.tensor([[20.0, 30], [60, 70]])
+        points = torch.tensor([[30.0, 40], [50, 40], [40, 50], [32, 60], [48, 60]])
+        if wide == 150:  # enlarged
+            corners, points = ((one + 0.5) * 1.5 - 0.5 for one in (corners, points))
+        elif len(self.scores) == 4:
+            corners = torch.stack([99 - corners[:, 0].flip(0), corners[:, 1]], -1)
+            points = torch.stack([99 - points[:, 0], points[:, 1]], -1)[[1, 0, 2, 4, 3]]
+        found = torch.tensor([score])[torch.tensor([score]) > threshold]
+        count = len(found)
+        return (
+            torch.zeros(count, dtype=torch.long),
+            corners.view(1, 4).expand(count, -1),
+            points.expand(count, -1, -1),
+            found,
+        )
+
+
+def glanced(monkeypatch: pytest.MonkeyPatch, *scores: float) -> FaceSet:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(cross_domain, "find", lambda *_: FaceSet.empty())
+
+    def locate(images: torch.Tensor, frame: torch.Tensor, points: torch.Tensor, landmarks: FaceMesh) -> torch.Tensor:
+        seen.append(points)
+        return points.new_zeros(len(frame), 468, 2)
+
+    monkeypatch.setattr(cross_domain, "locate", locate)
+    network = torch.nn.Linear(1, 1)
+    models = Models(Glances(*scores), cast(FaceMesh, network), cast(LiteEncoder, None))
+    found = find_painted(torch.rand(1, 3, 100, 100), models)
+    return replace(found, landmarks=seen[0]) if seen else found
+
+
+def test_a_face_seen_in_one_look_alone_is_none(monkeypatch):
+    assert len(glanced(monkeypatch, 0.0, 0.85, 0.0, 0.0, 0.0)) == 0
+
+
+@pytest.mark.parametrize("looks", [(0, 1), (2, 3), (1, 4), (0, 4), (4, 1)])
+def test_a_face_seen_in_two_looks_has_their_mean_score_and_one_place(monkeypatch, looks):
+    scores = [0.6 if number == looks[0] else 0.4 if number == looks[1] else 0.11 for number in range(5)]
+    found = glanced(monkeypatch, *scores)
+    assert found.score.tolist() == pytest.approx([0.5])
+    torch.testing.assert_close(found.box, torch.tensor([[20.0, 30, 60, 70]]), atol=1e-4, rtol=0)
+    expected = torch.tensor([[30.0, 40], [50, 40], [40, 50], [32, 60], [48, 60]])
+    torch.testing.assert_close(found.landmarks[0], expected, atol=1e-4, rtol=0)
+
+
+def waves(contrast: float) -> torch.Tensor:
+    """A grey picture of 128 px whose lightness rises and falls by so much."""
+    line = (torch.arange(128.0) / 5).sin() * contrast + 0.5
+    return line.expand(1, 3, 128, 128).contiguous()
+
+
+@pytest.mark.parametrize(("own", "other", "factor"), [(0.04, 0.3, 1.25), (0.3, 0.04, 0.8), (0.1, 0.11, 1.1)])
+def test_contrast_changes_by_a_quarter_at_most(own, other, factor):
+    dense = (meshes.mean_face() * 48 + torch.tensor([63.5, 58.0]))[None]
+    done = harmonise(waves(own), waves(other), dense, Harmony(1.0, 0.0))
+    skin = mask.hull(dense, 128) * (1 - mask.features(dense, 128)) > 0.9
+    before, after = (colour.to_lab(one)[:, :1][skin].std() for one in (waves(own), done))
+    assert float(after / before) == pytest.approx(factor, rel=0.03)
+
+
+@pytest.mark.parametrize(("threshold", "asked"), [(AGREEMENT, 0.5), (0.7, 0.7)])
+def test_one_look_is_enough_for_a_face_with_a_score_of_a_half(monkeypatch, threshold, asked):
+    scores = []
+    monkeypatch.setattr(cross_domain, "find", lambda image, models, score: scores.append(score) or FaceSet.empty())
+    models = Models(Glances(0.0, 0.0, 0.0, 0.0, 0.0), cast(FaceMesh, torch.nn.Linear(1, 1)), cast(LiteEncoder, None))
+    find_painted(torch.rand(1, 3, 100, 100), models, threshold)
+    assert scores == [asked]
+
+
+def head() -> torch.Tensor:
+    """The mean face in a crop of 128 px, (1, 468, 2)."""
+    return (meshes.mean_face() * 48 + torch.tensor([63.5, 58.0]))[None]
+
+
+def test_half_of_the_colour_is_halfway():
+    none, half, whole = (harmonise(waves(0.1), waves(0.1) * 0.8, head(), Harmony(share, 0.0)) for share in (0, 0.5, 1))
+    assert (whole - none).abs().max() > 0.05
+    torch.testing.assert_close(half, (none + whole) / 2)
+
+
+def test_a_line_of_the_target_is_no_grain():
+    target = 0.5 + 0.01 * (torch.rand(1, 3, 128, 128) - 0.5)
+    target[..., 80:82, 80:82] = 1.0  # a cheek
+    done = harmonise(torch.full_like(target, 0.5), target, head(), Harmony(0.0, 1.0))
+    assert 0.01 < (done - 0.5)[..., 80:82, 80:82].abs().max() < 0.12
+
+
+def test_eyes_and_mouth_become_a_quarter_sharper_at_most():
+    noise = torch.rand(1, 3, 128, 128) - 0.5
+    own, target = 0.5 + 0.05 * noise, 0.5 + 0.6 * noise.roll(3, -1)
+    done = harmonise(own, target, head(), Harmony(0.0, 1.0))
+    parts = (mask.features(head(), 128) > 0.99).expand(-1, 3, -1, -1)
+    fine = [(one - colour.gaussian_blur(one, 1.0))[parts].std() for one in (own, done)]
+    assert float(fine[1] / fine[0]) == pytest.approx(1.25, abs=0.05)
+
+
+def test_crops_may_be_redrawn_a_little_around_the_swapped_face_and_never_at_their_border():
+    cover = torch.zeros(1, 1, 200, 200)
+    cover[..., 60:140, 60:140] = 1
+    around = cross_domain._redraw_mask(cover)
+    assert (around[cover > 0] > 0.99).all() and 0 < around[0, 0, 100, 57] < 1
+    assert not around[..., :55].any() and not around[..., 145:].any()
+    whole = cross_domain._redraw_mask(torch.ones_like(cover))
+    assert not whole[..., :8].any() and not whole[..., -8:, :].any() and whole[..., 8:12].any()
+
+
+class White:
+    """A swapper that paints its whole crop white, up to the border."""
+
+    template, sizes, networks = "ffhq_512", (64,), ()
+
+    def encode(self, identity: Identity) -> str:
+        return "somebody"
+
+    def __call__(self, crops: Crops, person: str, strength: float) -> Crops:
+        return replace(crops, pixels=torch.ones_like(crops.pixels))
+
+
+def white_swap(monkeypatch: pytest.MonkeyPatch, picture: torch.Tensor, *places: tuple[float, float]):
+    """Mean faces at these places swapped for white squares without networks, in crops of 128 px that show twice as
+    much."""
+    monkeypatch.setattr(cross_domain, "encode", lambda images, some, encoder: torch.ones(len(some), 2))
+    points = torch.stack([meshes.mean_face() * 24 + torch.tensor(place) for place in places])
+    one = torch.ones(len(places))
+    faces = FaceSet(one.long() * 0, meshes.box(points), meshes.five(points), points, one, -one.long())
+    source = PreparedSource(Identity(cast(Crops, None), torch.eye(2)[:1], one[:1]), White(), "somebody")
+    network = torch.nn.Linear(1, 1)
+    models = Models(Glances(), cast(FaceMesh, network), LiteEncoder(cast(IdentityEncoder, network)))
+    return swap_across_domains(picture, faces, source, models, harmony=Harmony(0.0, 0.0), context=2.0, resolution=128)
+
+
+def test_nothing_is_swapped_beyond_the_swappers_own_crop(monkeypatch):
+    done = white_swap(monkeypatch, torch.rand(1, 3, 160, 170) * 0.5, (80.0, 70.0))
+    # The swapper's crop is the middle half of the one that shows twice as much.
+    assert done.crops.mask[..., 36:92, 36:92].min() > 0.9
+    outside = torch.ones(128, 128, dtype=torch.bool)
+    outside[28:100, 28:100] = False
+    assert not done.crops.mask[0, 0][outside].any()
+
+
+def test_the_crop_of_a_later_face_shows_the_earlier_one_swapped(monkeypatch):
+    picture = torch.rand(1, 3, 160, 200) * 0.5
+    done = white_swap(monkeypatch, picture, (60.0, 70.0), (112.0, 70.0))
+    places = torch.tensor([[[58.0, 70.0]]])  # of the first face alone
+    x, y = geometry.transform(places, done.crops.matrix[1:])[0, 0].round().long().tolist()
+    assert done.crops.pixels[1, :, y, x].min() > 0.99 and done.crops.mask[1, 0, y, x] == 0
+    assert paste(picture, done.crops).equal(done.image)

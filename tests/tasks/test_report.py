@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from cscs_core.ops.mask import feather
 from cscs_core.pipeline import FaceFilter, Models, find, identity_from, load_models, prepare_source, swap_faces
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.tasks.report import (
+    FaceMeasures,
     angle,
     expression_error,
     match_faces,
@@ -25,9 +28,10 @@ from cscs_core.tasks.report import (
     seam,
     sentences,
 )
-from cscs_core.types import FaceSet, join
+from cscs_core.types import FaceSet, Identity, join
 
 PEOPLE = sorted(EXAMPLES.glob("*.jpg"))
+NO_NETWORKS = cast(Models, SimpleNamespace(encoder=None))
 
 
 def landmarks(degrees: torch.Tensor, scale: float = 80.0, x: float = 130.0) -> torch.Tensor:
@@ -239,3 +243,86 @@ def test_pictures_without_faces_give_no_rows_and_other_sizes_are_refused(models,
     assert report(picture, picture, FaceSet.empty(), models) == []
     with pytest.raises(ValueError, match="must have the same size"):
         report(picture, picture[..., 1:], faces, models)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, faces):
+    """A report on one face without networks: its change by so many steps of 8 bits, found again so far aside."""
+
+    def rows(steps: float = 0.0, aside: float = 0.0) -> FaceMeasures:
+        face = faces([(0, 60.0, 50.0, 40.0)])
+        wide = float(face.box[0, 2] - face.box[0, 0])
+        again = replace(face, box=face.box + torch.tensor([aside * wide, 0.0, aside * wide, 0.0]))
+        monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: again)
+        monkeypatch.setattr("cscs_core.tasks.report.encode", lambda images, some, encoder: torch.ones(len(some), 1))
+        before = torch.full((1, 3, 120, 130), 0.5)
+        return report(before, before + steps / 255, face, NO_NETWORKS)[0]
+
+    return rows
+
+
+@pytest.mark.parametrize(("steps", "changed"), [(0.05, False), (0.2, True), (1.0, True), (-1.0, True)])
+def test_a_face_is_changed_from_an_eighth_of_a_step_on(told, steps, changed):
+    assert told(steps=steps).changed == changed
+
+
+@pytest.mark.parametrize(("aside", "found"), [(1 / 3, True), (0.6, False)])  # IoU 0.5 and 0.25
+def test_a_face_that_moved_by_a_third_is_the_same_one(told, aside, found):
+    assert told(aside=aside).found == found
+
+
+def test_no_face_found_is_used_twice(faces):
+    found = faces([(0, 40, 40, 20), (0, 140, 40, 20)])
+    assert match_faces(faces([(0, 42, 40, 20), (0, 41, 40, 20)]), found).tolist() == [-1, 0]
+
+
+def test_a_face_of_another_frame_is_never_the_same(faces):
+    for old, new in ((0, 1), (1, 0)):
+        assert match_faces(faces([(old, 40, 40, 20)]), faces([(new, 40, 40, 20)])).tolist() == [-1]
+
+
+def test_faces_are_numbered_within_their_frame(told, faces, monkeypatch):
+    told()
+    four = faces([(0, 40, 40, 20), (1, 40, 40, 20), (0, 90, 40, 20), (1, 90, 40, 20)])
+    monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: four)
+    rows = report(torch.zeros(2, 3, 80, 130), torch.zeros(2, 3, 80, 130), four, NO_NETWORKS)
+    assert [(row.frame, row.face) for row in rows] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+
+def test_pose_and_expression_are_those_of_the_face_after(told, faces, monkeypatch):
+    told()
+    face = faces([(0, 60.0, 50.0, 40.0)])
+    turned = head_pose.rotate(face.mesh, torch.tensor([10.0]), torch.tensor([0.0]))
+    monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: replace(face, mesh=turned))
+    row = report(torch.zeros(1, 3, 120, 130), torch.zeros(1, 3, 120, 130), face, NO_NETWORKS)[0]
+    assert row.pose == pytest.approx(10, abs=2) and row.expression is not None and row.expression > 0.005
+
+
+def test_brows_count_as_expression():
+    face = landmarks(torch.zeros(1, 3))
+    raised = face.clone()
+    raised[:, 17:27, 1] -= 10
+    unit = float((face[0, 36] - face[0, 45]).norm())
+    assert float(expression_error(raised, face)) > 0.5 * 10 * (10 / 42) / unit
+
+
+def test_the_seam_is_looked_for_beyond_the_box_of_the_landmarks(told, faces):
+    told()
+    face = faces([(0, 100.0, 90.0, 40.0)])
+    x1, y1, x2, y2 = face.box[0].round().long().tolist()
+    before, mask = torch.rand(1, 3, 220, 230), torch.zeros(1, 1, 220, 230)
+    mask[..., y1 - 10 : y2 + 10, x1 - 10 : x2 + 10] = 1
+    assert report(before, before, face, NO_NETWORKS, mask=mask)[0].seam == 1
+
+
+def test_a_source_from_another_recogniser_is_read_anew(told, faces, monkeypatch):
+    told()
+    face = faces([(0, 60.0, 50.0, 40.0)])
+    monkeypatch.setattr("cscs_core.tasks.report.find", lambda *_: face)
+    known = Identity(None, torch.eye(3), torch.ones(3), "another")  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(
+        "cscs_core.tasks.report.embedded_by", lambda person, encoder: replace(person, embedding=torch.ones(3, 1))
+    )
+    moved = replace(known, crops=face)  # pyright: ignore[reportArgumentType]
+    row = report(torch.zeros(1, 3, 120, 130), torch.zeros(1, 3, 120, 130), face, NO_NETWORKS, moved)[0]
+    assert row.similarity_to_source == pytest.approx(1)

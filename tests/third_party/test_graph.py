@@ -361,3 +361,27 @@ def test_a_converted_file_of_a_newer_version_is_refused(tmp_path, nets, export):
 def test_a_graph_that_reads_what_nothing_makes_is_refused():
     with pytest.raises(ValueError, match="no node outputs the value 'b'"):
         GraphConfig((), (), (Node("Relu", ("b",), ("a",)),), {}, {})
+
+
+EVEN = X[..., :6, :8].contiguous()
+# Sides and sums that come out even above: here one side gets a pixel more, and rounding down is not rounding.
+ODD: list[tuple[str, int, list[Tensor | None], dict[str, Any]]] = [
+    *[("Conv", 11, [EVEN, W], {"auto_pad": f"SAME_{side}", "strides": [2, 2]}) for side in ("UPPER", "LOWER")],
+    ("MaxPool", 12, [EVEN], {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
+    ("Resize", 13, [X, None, torch.tensor([1.0, 1, 0.65, 1.3])], {"mode": "linear"}),
+    ("ReduceSum", 13, [X, ints(1)], {"noop_with_empty_axes": 1}),
+    ("ReduceSum", 13, [X], {"noop_with_empty_axes": 1}),
+    ("HardSigmoid", 6, [X], {}),
+    ("Gather", 11, [X, ints(-2, -1)], {"axis": -1}),
+    ("Reshape", 5, [X, ints(2, 0, 0, -1)], {}),
+    ("Softmax", 13, [X], {}),
+    ("LeakyRelu", 6, [X], {}),
+]
+
+
+@pytest.mark.parametrize("case", ODD, ids=lambda case: f"{case[0]}-{case[1]}-{case[3]}")
+def test_an_operator_rounds_and_defaults_as_onnxruntime_does(tmp_path, by_onnxruntime, case):
+    op, opset, inputs, attributes = case
+    constant = 1 if op in CONSTANT or op in ("Conv", "Gather") or op.startswith("Reduce") else len(inputs)
+    path = written(tmp_path / "a.onnx", op, opset, inputs, constant, **attributes)
+    assert_same(load_graph(path)(inputs[0]), by_onnxruntime(path, inputs[0]), 1e-5)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from cscs_core.faces.swappers.base import largest_size, swap
+from cscs_core.faces.swappers.base import blend_identity, editable_area, largest_size, swap
+from cscs_core.ops import mask, mesh
 from cscs_core.ops.batching import OutOfMemory
 from cscs_core.types import Crops, Identity
 
@@ -123,3 +124,24 @@ def test_faces_that_do_not_fit_into_memory_together_are_swapped_in_smaller_parts
 @pytest.mark.parametrize(("most", "side"), [(1024, 512), (512, 512), (300, 256), (64, 128)])
 def test_crops_are_as_large_as_allowed_but_never_smaller_than_the_swapper_takes(most: int, side: int):
     assert largest_size(SimpleNamespace(sizes=(128, 256, 512)), most) == side  # pyright: ignore[reportArgumentType]
+
+
+def test_the_editable_area_ends_a_little_beyond_the_face():
+    size = 256
+    points = (mesh.mean_face() * 0.36 * size + torch.tensor([0.5, 0.47]) * size)[None]
+    crops = replace(_crops(1, size), mesh=points)
+    line = round(float(points[0, list(mesh.OVAL), 1].mean()))
+    rows = [area[0, 0, line] for area in (editable_area(crops), mask.hull(points, size))]
+    # Grown by 4 % of the side and faded over 6 % inwards: half of it is left a little over 2 % beyond the outline.
+    half = [(row > 0.5).nonzero()[[0, -1], 0] for row in rows]
+    ends = (rows[0] > 0).nonzero()[[0, -1], 0]
+    out = torch.tensor([-1, 1])
+    assert ((half[0] - half[1]) * out / size).tolist() == pytest.approx([0.023, 0.023], abs=0.006)
+    assert ((ends - half[1]) * out / size).tolist() == pytest.approx([0.04, 0.04], abs=0.006)
+
+
+def test_between_two_identities_the_norm_goes_from_one_to_the_other():
+    own, other = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 5.0]])
+    for strength in (0.0, 0.25, 1.0):
+        expected = torch.tensor([3.0, 1.0]).lerp(torch.tensor(5.0), strength)
+        torch.testing.assert_close(blend_identity(own, other, strength).norm(dim=-1), expected)

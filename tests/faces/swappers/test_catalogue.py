@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from cscs_core.faces.detectors import catalogue as detectors
 from cscs_core.faces.detectors.catalogue import load_detector
+from cscs_core.faces.identity import LiteEncoder
+from cscs_core.faces.swappers.base import Swapper, swap
 from cscs_core.faces.swappers.catalogue import SWAPPERS, available, load_swapper
 from cscs_core.faces.swappers.cscs import CSCSSwapper
 from cscs_core.faces.swappers.lite import LiteSwapper
+from cscs_core.faces.swappers.onnx import OnnxSwapper
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.hub import weights
+from cscs_core.hub.onnx.runner import Runner
 from cscs_core.hub.registry import MODELS
 from cscs_core.hub.store import Store
 from cscs_core.io.files import BadInput
 from cscs_core.models import (
     AEIConfig,
     AEINet,
+    EncoderConfig,
     FusedAEINet,
     IdAdapter,
     IdAdapterConfig,
+    IdentityEncoder,
     IResNet,
     IResNetConfig,
+    Refiner,
+    RefinerConfig,
+    SmallGenerator,
+    SmallGeneratorConfig,
 )
+from cscs_core.models.graph import Port
+from cscs_core.ops import geometry, mesh
+from cscs_core.types import Crops, Identity
 
 
 @pytest.fixture
@@ -120,3 +137,68 @@ def test_a_missing_or_unknown_detector_says_what_to_do(store):
         load_detector("scrfd_10g", store)
     with pytest.raises(BadInput, match="unknown detector 'dlib'; choose one of lite"):
         load_detector("dlib", store)
+
+
+class Paint(nn.Module):
+    """A generator that paints every pixel white."""
+
+    def prepare(self, z: Tensor) -> Tensor:
+        return z
+
+    def forward(self, target: Tensor, z: Tensor) -> Tensor:
+        return torch.ones_like(target)
+
+
+class Runs:
+    """A network of somebody else's file: a white picture of two inputs, ones of one."""
+
+    networks, inputs = (), (Port("target", (1, 3, None, None)), Port("source", (1, 512)))
+
+    def __call__(self, first: Tensor, *second: Tensor) -> list[Tensor]:
+        return [torch.ones_like(first) if second else torch.ones(len(first), 512)]
+
+
+def stand_in(name: str) -> Swapper:
+    """The swapper of that name with made-up networks, "trained" for one of a training run."""
+    encoder = IdentityEncoder(EncoderConfig(widths=(4, 4, 4, 4), depths=(0, 0, 0, 0))).eval()
+    if name == "lite":
+        return LiteSwapper(Refiner(RefinerConfig(widths=(4, 6, 8), blocks=1)), LiteEncoder(encoder))
+    if name == "warp":
+        return WarpSwapper()
+    if name == "trained":
+        small = SmallGenerator(SmallGeneratorConfig(widths=(4, 4), blocks=0))
+        return CSCSSwapper(small, encoder, encoder, gate=nn.Linear(128, 128, bias=False))
+    if name == "cscs":
+        return CSCSSwapper(cast(FusedAEINet, Paint()), encoder, encoder, gate=nn.Linear(128, 128, bias=False))
+    spec = MODELS[name].swapper
+    assert spec is not None
+    return OnnxSwapper(cast(Runner, Runs()), spec, cast(Runner, Runs()))
+
+
+@pytest.mark.parametrize("name", [*SWAPPERS, "trained"])
+@torch.no_grad()
+def test_where_a_mask_lets_nothing_change_no_swapper_does(name):
+    # Face Mask may come before Swap Faces.
+    swapper = stand_in(name)
+    size = swapper.sizes[0]
+    points = mesh.mean_face()[None]
+    laid = geometry.similarity(mesh.five(points), geometry.template(swapper.template, size)[None])
+    points = geometry.transform(points, laid)
+    crops = Crops(
+        torch.rand(1, 3, size, size),
+        torch.ones(1, 1, size, size),
+        torch.eye(2, 3)[None],
+        mesh.five(points),
+        points,
+        torch.zeros(1, dtype=torch.long),
+    )
+    known = Identity(crops, torch.ones(1, 128), torch.ones(1))
+    person = swapper.encode(known)
+    left = crops.mask.clone()
+    left[..., size // 2 :] = 0
+    for strength in (1.0, 0.5):
+        whole, done, none = (
+            swap(replace(crops, mask=area), person, swapper, strength) for area in (crops.mask, left, left * 0)
+        )
+        assert not none.mask.any()
+        assert torch.equal(done.mask, whole.mask * left) and done.mask.max() > 0.4

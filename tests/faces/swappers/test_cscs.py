@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cscs_core.faces import align
 from cscs_core.faces.align import resize
 from cscs_core.faces.swappers.base import NoAttention, attention, blend_identity, editable_area, swap
-from cscs_core.faces.swappers.cscs import CSCSPerson, CSCSSwapper
+from cscs_core.faces.swappers.cscs import CSCSPerson, CSCSSwapper, face_view
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.models import (
     AEIConfig,
@@ -31,7 +31,7 @@ from cscs_core.models import (
     SmallGeneratorConfig,
     iresnet,
 )
-from cscs_core.ops import mesh
+from cscs_core.ops import geometry, mesh
 from cscs_core.types import Crops, FaceSet, Identity
 
 
@@ -231,3 +231,36 @@ def test_swappers_without_attention_say_which_have_it(golden):
     for one in (WarpSwapper(), small):
         with pytest.raises(NoAttention, match="only cscs and AEI generators"):
             attention(crops, "somebody", one)
+
+
+class Means(nn.Module):
+    """An encoder that says the mean colour of 16 parts of a picture."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(pictures, 4).flatten(1)
+
+
+def test_a_person_is_read_in_the_alignment_of_the_swapper():
+    pixels = torch.rand(1, 3, 8, 8)
+    known = person_of(nn.functional.interpolate(pixels, (256, 256), mode="bilinear"))
+    seen: dict[str, Tensor] = {}
+    for template in ("ffhq_512", "ffhq_quad"):
+        made: Any = (Painter(), Means(), Means())
+        swapper = CSCSSwapper(*made, template=template, gate=nn.Linear(48, 48, bias=False).requires_grad_(False))
+        cut = align.realign(known.crops, template, 256) if template == "ffhq_quad" else known.crops.pixels
+        unit = [nn.functional.normalize(part, dim=-1) for part in swapper.parts(cut)]
+        seen[template] = swapper.encode(known).z
+        torch.testing.assert_close(seen[template], swapper.joined(*unit), atol=1e-5, rtol=0)
+    assert not torch.allclose(seen["ffhq_512"], seen["ffhq_quad"], atol=1e-3)
+
+
+def test_an_encoder_of_ours_sees_the_aligned_face_in_0_to_1():
+    pictures = torch.rand(2, 3, 64, 64)
+    ours = IdentityEncoder(EncoderConfig(widths=(4, 4, 4, 4), depths=(0, 0, 0, 0)))
+    ffhq, arcface = geometry.template("ffhq_512", 64)[None], geometry.template("arcface_112_v2", 112)[None]
+    matrix = geometry.similarity(ffhq, arcface).expand(2, -1, -1)
+    torch.testing.assert_close(
+        face_view(ours, pictures * 2 - 1), geometry.warp(pictures, matrix, 112), atol=1e-5, rtol=0
+    )
+    whole = nn.functional.interpolate(pictures * 2 - 1, (112, 112), mode="bilinear")
+    torch.testing.assert_close(face_view(Means(), pictures * 2 - 1), whole)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cscs_core.faces.align import align
-from cscs_core.faces.swappers.base import swap
-from cscs_core.faces.swappers.lite import LEFT, SIDE, SIZE, TOP, LiteSwapper, load_lite, window_mask
+from cscs_core.faces.align import align, resize
+from cscs_core.faces.swappers.base import editable_area, swap
+from cscs_core.faces.swappers.lite import LEFT, SIDE, SIZE, TOP, LiteSwapper, change_weight, load_lite, window_mask
 from cscs_core.faces.swappers.warp import WarpSwapper
 from cscs_core.io import images
 from cscs_core.models import Refiner, RefinerConfig
@@ -166,3 +166,33 @@ def test_a_refiner_changes_nothing_outside_its_region():
     change = refiner(*torch.rand(2, 1, 3, 32, 32), region, torch.rand(1, 8))
     assert change[..., 8:20, 8:20].abs().min() > 0
     assert change.where(region == 0, 0).abs().max() == 0
+
+
+def test_wherever_a_third_of_the_change_is_taken_the_mask_is_full(lite, person, crops):
+    none = LaysNothing()
+    bright = replace(with_painter(lite, 0.2)[0], warp=none)  # pyright: ignore[reportArgumentType]
+    done, taken = bright(crops, bright.encode(person)).mask, change_weight(crops)
+    assert (done[taken > 0.45] > 0.98).all()
+    assert (done[(taken > 0.1) & (taken < 0.2)] < 0.8).all() and (done[taken == 0] < 0.01).all()
+
+
+class LaysNothing(WarpSwapper):
+    """A `warp` that covers nothing."""
+
+    def __call__(self, crops: Crops, identity: Identity, strength: float = 1.0) -> Crops:
+        return replace(crops, mask=crops.mask * 0)
+
+
+def test_the_refiner_may_change_only_the_face_and_a_rim_around_it(lite, person, crops):
+    bright, painter = with_painter(lite, 0.0)
+    bright(crops, bright.encode(person))
+    area = editable_area(resize(crops, SIZE))[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+    assert not painter.seen[2][area == 0].any() and (painter.seen[2] <= area).all() and painter.seen[2].max() > 0.99
+
+
+def test_the_change_fades_over_6_percent_of_the_crop(crops):
+    taken, face = change_weight(crops), hull(crops.mesh, crops.size)
+    line = round(float(crops.landmarks[0, 2, 1]))
+    inner = (taken[0, 0, line] > 0.98).nonzero()[[0, -1], 0]
+    outer = (face[0, 0, line] > 0.5).nonzero()[[0, -1], 0]
+    assert ((inner - outer).abs() / crops.size).tolist() == pytest.approx([0.05, 0.05], abs=0.012)

@@ -359,3 +359,41 @@ def test_a_photo_of_no_weight_is_not_used():
     both = Identity(photos, torch.ones(2, 8), torch.tensor([0.0, 1.0]))
     kept = SWAPPER.encode(both)
     assert torch.equal(kept.crops.pixels, photos.pixels[1:]) and kept.weight.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.4, True), (0.6, False)])
+def test_eyes_are_shut_from_less_than_half_as_open_as_the_targets(share, kept):
+    narrow = points()
+    for upper, lower in ((159, 145), (386, 374)):
+        middle = narrow[:, [upper, lower]].mean(1, keepdim=True)
+        narrow[:, [upper, lower]] = middle + (narrow[:, [upper, lower]] - middle) * share
+    assert openness(narrow, "eyes") == pytest.approx(share * openness(points(), "eyes"), rel=0.01)
+    assert SWAPPER.preserved_mask(narrow, points(), points(), SIZE).any() == kept
+
+
+def test_the_proportions_of_a_head_turned_otherwise_count_less():
+    wide = points()
+    eyes = [*mesh.LEFT_EYE, *mesh.RIGHT_EYE]
+    wide[:, eyes, 0] += (wide[:, eyes, 0] - SIZE / 2).sign() * 8
+    moved = [
+        (proportions(wide, target, 1.0) - target)[:, eyes].norm(dim=-1).mean() for target in (points(), points(0.3))
+    ]
+    assert moved[1] < 0.3 * moved[0] and moved[0] > 2
+
+
+def test_a_highlight_keeps_its_strength_in_more_light_and_a_shadow_its_depth():
+    own, wanted = torch.full((1, 3, 2, 2), 0.2), torch.full((1, 3, 2, 2), 0.5)
+    highlight = relight(own + 0.2, own, wanted)
+    torch.testing.assert_close(highlight, wanted + 0.2)
+    shadow = relight(own - 0.1, own, wanted)
+    torch.testing.assert_close((shadow + 0.03) / (wanted + 0.03), (own - 0.07) / (own + 0.03))
+
+
+def test_a_pale_target_is_no_black_and_white_one():
+    pale = crops(points(), portrait(points()) * 0.1 + torch.tensor([0.50, 0.47, 0.45]).view(1, 3, 1, 1))
+    assert 0.02 < (pale.pixels.amax(1) - pale.pixels.amin(1)).mean() < 0.08
+    red = paint(points(), seed=2)
+    done = SWAPPER(pale, person(points(), red)).pixels
+    lips = mask.lips(points(), SIZE)[0, 0] > 0.99
+    colourful, before = (one[0, 0][lips].mean() - one[0, 1][lips].mean() for one in (done, pale.pixels))
+    assert colourful > before + 0.03
