@@ -141,7 +141,7 @@ def test_a_mask_of_zero_shows_no_identity_and_of_one_no_attributes():
 @pytest.mark.parametrize("by_products", [False, True])
 def test_the_fast_form_makes_the_same_pictures_and_masks(golden, narrow_aei, monkeypatch, by_products):
     """Also where small maps take their other way, as matrix products, which only wide networks do by themselves."""
-    monkeypatch.setattr(aei_fused, "_small", lambda x: by_products and len(x) * x[0, 0].numel() <= 256)
+    monkeypatch.setattr(aei_fused, "_is_small_on_cpu", lambda x: by_products and len(x) * x[0, 0].numel() <= 256)
     target, z = golden.image(256, 2).double(), golden.vector(20, 2).double() * 1.4
     fast = for_inference(narrow_aei)
     assert isinstance(fast, FusedAEINet)
