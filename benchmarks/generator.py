@@ -1,11 +1,11 @@
-"""Times the CSCS generator in its form for inference beside the plain transcription, in one run.
+"""Benchmarks the CSCS generator for inference (FusedAEINet) against the plain network (AEINet) in one run.
 
     python benchmarks/generator.py [--threads 2] [--device cpu] [--batch 1 4] [--turns 7]
 
-On a processor in float32 and bfloat16; on CUDA also with TF32 and float16, each eager and as a CUDA graph. Half
-precision is checked against float32 first. The ratio is plain / ours, measured turn by turn, both on the same pictures;
-the ceiling is what a large matrix product of the same number format reaches on this machine in the same run. Weights
-are random: they do not change the time.
+On a CPU in float32 and bfloat16; on CUDA also in TF32 and float16, each eager and as a CUDA graph. Lower precision is
+first checked against float32. The ratio is plain / ours on the same images, measured turn by turn. The ceiling is the
+throughput of a large matrix product in the same number format in the same run. Weights are random, which does not
+affect the time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,12 +25,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cscs_core.models import AEIConfig, AEIIdentity, AEINet, FusedAEINet, for_inference
 
-LEAST = 35.0  # dB that half precision must reach against float32, peak to peak
+LEAST = 35.0  # dB, minimum PSNR of lower precision against float32
 
 
 @dataclass(frozen=True)
 class Form:
-    """A way to run the generator."""
+    """A number format and execution mode of the generator."""
 
     name: str
     dtype: torch.dtype = torch.float32
@@ -40,7 +39,7 @@ class Form:
 
 
 def timed(work: Callable[[], object], device: str) -> float:
-    """Seconds that it takes."""
+    """The run time of `work` in seconds."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -51,28 +50,28 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 
 def ceiling(dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of a large square matrix product, the best of several."""
+    """FLOP/s of a large square matrix product, the best of 8 runs."""
     side = 8192 if device.startswith("cuda") else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return 2 * side**3 / min(timed(lambda: a @ b, device) for _ in range(8))
 
 
 def work_of(net: AEINet, device: str) -> float:
-    """FLOP of one picture, counted in the plain form."""
+    """FLOP per image, counted on the plain network."""
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 3, 256, 256, device=device), torch.zeros(1, net.config.identity, device=device))
     return counter.get_total_flops()
 
 
 def runner(form: Form, net: FusedAEINet, pictures: Tensor, z: Tensor) -> Callable[[], Tensor]:
-    """The generator on these pictures with one identity, ready to be called again and again."""
+    """A function that runs the generator on these images with one identity."""
     net = net.to(form.dtype)
     pictures = pictures.to(form.dtype)
     identity: AEIIdentity = net.prepare(z.to(form.dtype))
     if not form.graph:
         return lambda: net(pictures, identity)
     side = torch.cuda.Stream()
-    with torch.cuda.stream(side):  # warmed up beside the stream that is captured
+    with torch.cuda.stream(side):  # warm up on a side stream before the capture
         for _ in range(3):
             net(pictures, identity)
     torch.cuda.current_stream().wait_stream(side)
@@ -88,6 +87,7 @@ def runner(form: Form, net: FusedAEINet, pictures: Tensor, z: Tensor) -> Callabl
 
 
 def forms(device: str) -> list[Form]:
+    """The forms to time on this device."""
     if not device.startswith("cuda"):
         return [Form("float32"), Form("bfloat16", torch.bfloat16)]
     eager = [
@@ -119,8 +119,8 @@ def main() -> int:
         plain = AEINet(AEIConfig()).eval().to(device)
         work = work_of(plain, device)
         machine = torch.cuda.get_device_name(device) if cuda else f"{options.threads} threads, {platform.machine()}"
-        write(f"torch {torch.__version__}, {machine}, {work / 1e9:.1f} GFLOP a picture\n")
-        write("| form | batch | ms a picture | plain / ours | of the ceiling | PSNR to float32 |\n")
+        write(f"torch {torch.__version__}, {machine}, {work / 1e9:.1f} GFLOP per image\n")
+        write("| form | batch | ms per image | plain / ours | of ceiling | PSNR to float32 |\n")
         write("|---|---|---|---|---|---|\n")
         good = True
         for form in forms(device):
@@ -129,7 +129,7 @@ def main() -> int:
             for batch in batches:
                 pictures = torch.rand(batch, 3, 256, 256, device=device) * 2 - 1
                 z = torch.nn.functional.normalize(torch.randn(1, 512, device=device)) * 1.4
-                fused = cast(FusedAEINet, for_inference(AEINet(AEIConfig()).eval().to(device)))
+                fused = for_inference(AEINet(AEIConfig()).eval().to(device))
                 fused.load_state_dict(FusedAEINet(plain).state_dict())
                 allow_tf32(False)
                 exact = fused(pictures, fused.prepare(z))
@@ -152,7 +152,7 @@ def main() -> int:
                     f"| {100 * share:.0f} % | {psnr:.0f} dB |\n"
                 )
     if not good:
-        write(f"half precision is less than {LEAST:.0f} dB like float32\n")
+        write(f"lower precision is below {LEAST:.0f} dB PSNR against float32\n")
     return 0 if good else 1
 
 

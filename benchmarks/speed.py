@@ -1,8 +1,8 @@
-"""Times the core on this machine, each thing beside its plain form in the same run.
+"""Benchmarks the core on this machine, where possible against a plain implementation in the same run.
 
-    python benchmarks/speed.py [--threads 2] [--device cpu]
+    python benchmarks/speed.py [--threads 2] [--device cpu] [--turns 15]
 
-Milliseconds are medians; the ratio is plain / ours, measured turn by turn so that a busy machine slows both.
+Times are medians in milliseconds. The ratio is plain / ours, measured turn by turn so that a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,14 +29,13 @@ from cscs_core.io import images
 from cscs_core.models import AEIConfig, AEINet, FusedAEINet
 from cscs_core.ops import geometry
 from cscs_core.pipeline import find, identity_from, load_models, prepare_source, swap_faces
-
-EXAMPLES = Path(images.__file__).parent / "examples"
+from cscs_core.tasks.example_people import EXAMPLES
 
 
 def race(
     ours: Callable[[], object], plain: Callable[[], object] | None, device: str, turns: int
 ) -> tuple[float, float]:
-    """Median milliseconds of ours, and the median over the turns of plain / ours (nan without a plain form)."""
+    """Median milliseconds of `ours`, and the median of plain / ours over the turns; NaN without a plain form."""
 
     def timed(work: Callable[[], object]) -> float:
         if device.startswith("cuda"):
@@ -60,7 +58,7 @@ def race(
 
 
 def whole_frame_paste(frame: Tensor, crops) -> Tensor:
-    """The plain form of paste: every crop warped over the whole frame."""
+    """The plain form of paste: warps every crop over the whole frame."""
     out = frame.clone()
     back = geometry.invert(crops.matrix)
     for row in range(len(crops)):
@@ -130,7 +128,7 @@ def main() -> None:
     seen = [torch.rand(1, channels, SIDE, SIDE, device=device) for channels in (3, 3, 1)]
     lines.append(
         (
-            "of that the refiner",
+            "the refiner alone",
             lambda: lite.refiner(*seen, known.z),
             lambda: generator(torch.zeros(1, 3, 256, 256, device=device), z),
             "the generator of CSCS, 256 px",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from .faces.swappers.base import Swapper
 from .faces.swappers.base import swap as swap_crops
 from .hub.store import Store, default_store
 from .hub.weights import LITE, load_model
+from .io.images import clean
 from .models import FaceDetector, FaceMesh, IdentityEncoder, for_inference
 from .ops import geometry
 from .ops.batching import CancelCheck, never_cancel
@@ -113,13 +114,10 @@ def load_models(
 ) -> Models:
     """What finds faces and tells people apart, ready on the device: bundled, or the detector (and recogniser) of that
     name in the store. `sessions` is where onnxruntime runs what it has to, the same device if not given."""
-    files = (LITE / f"{name}.safetensors" for name in ("detector", "landmarks", "encoder"))
-    finder, landmarks, encoder = (for_inference(load_model(file, device)) for file in files)
-    bundled = Models(
-        LiteDetector(cast(FaceDetector, finder)),
-        cast(FaceMesh, landmarks),
-        LiteEncoder(cast(IdentityEncoder, encoder)),
-    )
+    finder = load_model(LITE / "detector.safetensors", FaceDetector, device)
+    landmarks = load_model(LITE / "landmarks.safetensors", FaceMesh, device)
+    encoder = load_model(LITE / "encoder.safetensors", IdentityEncoder, device)
+    bundled = Models(LiteDetector(for_inference(finder)), for_inference(landmarks), LiteEncoder(for_inference(encoder)))
     if detector == DEFAULT_DETECTOR:
         return bundled
     other, recogniser = load_detector(detector, store or default_store(), device, sessions)
@@ -129,7 +127,7 @@ def load_models(
 @torch.no_grad()
 def find(images: Tensor, models: Models, threshold: float = 0.5) -> FaceSet:
     """Every face of every picture, (B, 3, H, W)."""
-    return detect(_finite(images), models.detector, models.landmarks, threshold=threshold)
+    return detect(clean(images), models.detector, models.landmarks, threshold=threshold)
 
 
 @torch.no_grad()
@@ -163,7 +161,7 @@ def identity_from(
         raise ValueError("the weights of photographs must not be negative, and not all of them 0")
     found = []
     for index in photos(range(len(images))):
-        image, number = _finite(images[index].to(models.device)), numbers[index]
+        image, number = clean(images[index].to(models.device)), numbers[index]
         faces = ordered(look(image, models, threshold), order)
         if not 0 <= number < len(faces):
             raise NoFace(index, number, len(faces))
@@ -180,7 +178,7 @@ def identity_from(
 @torch.no_grad()
 def likeness(images: Tensor, faces: FaceSet, person: Identity, models: Models) -> Tensor:
     """How alike each face of pictures (B, 3, H, W) and a person are, (F,) cosine."""
-    embeddings = encode(_finite(images), faces, models.encoder)
+    embeddings = encode(clean(images), faces, models.encoder)
     return embeddings @ embedded_by(person.to(models.device), models.encoder).mean.to(embeddings)
 
 
@@ -219,12 +217,14 @@ def swap_faces(
         face_filter = replace(face_filter, reference=reference)
     results: list[SwapResult] = []
     for index in range(images.shape[0]):
-        image = _finite(images[index : index + 1].to(models.device))
-        chosen = _choose(image, models, face_filter)
+        image = clean(images[index : index + 1].to(models.device))
+        chosen, before = _choose(image, models, face_filter)
         if strength == 0 and len(chosen.faces):
             chosen = replace(chosen, faces=chosen.faces[:0], skipped=[*chosen.skipped, "strength is 0"])
         area = None if limit is None else limit[min(index, len(limit) - 1)][None].to(image)
-        result = _swap_one(image, chosen.faces, source, models, size, strength, area, post_process, check_cancel)
+        result = _swap_one(
+            image, chosen.faces, before, source, models, size, strength, area, post_process, check_cancel
+        )
         skipped = chosen.skipped
         if images.shape[0] > 1:
             skipped = [f"picture {index}: {reason}" for reason in skipped]
@@ -235,18 +235,24 @@ def swap_faces(
     return _join(results, images)
 
 
-def _choose(image: Tensor, models: Models, by: FaceFilter) -> Selection:
-    """The faces of one picture to be swapped, and why others are not."""
+def _choose(image: Tensor, models: Models, by: FaceFilter) -> tuple[Selection, Tensor | None]:
+    """The faces of one picture to be swapped and why others are not; with a reference also the embeddings (F, Z) of
+    those to be swapped."""
     faces = find(image, models, by.detection)
     if not len(faces):
-        return Selection(faces, faces, ["no face found"])
-    alike = None if by.reference is None else likeness(image, faces, by.reference, models)
-    return choose(faces, order=by.order, indices=by.indices, likeness=alike, threshold=by.threshold, gender=by.gender)
+        return Selection(faces, faces.frame, faces, ["no face found"]), None
+    embeddings = None if by.reference is None else encode(image, faces, models.encoder)
+    likeness = None if by.reference is None or embeddings is None else embeddings @ by.reference.mean.to(embeddings)
+    chosen = choose(
+        faces, order=by.order, indices=by.indices, likeness=likeness, threshold=by.threshold, gender=by.gender
+    )
+    return chosen, None if embeddings is None else embeddings[chosen.rows]
 
 
 def _swap_one(
     image: Tensor,
     faces: FaceSet,
+    before: Tensor | None,
     source: PreparedSource,
     models: Models,
     size: int,
@@ -255,6 +261,7 @@ def _swap_one(
     post_process: PostProcess,
     check_cancel: CancelCheck,
 ) -> SwapResult:
+    """One picture with its faces swapped; `before` are their embeddings (F, Z), if they are known already."""
     if not len(faces):
         none = faces.score.new_zeros(0)
         return SwapResult(image, image.new_zeros(1, 1, *image.shape[-2:]), faces, [], none, none)
@@ -271,7 +278,8 @@ def _swap_one(
     result, touched = paste(image, crops, check_cancel), paste_mask(image, crops, check_cancel)
     if restoration and restoration.restorer.template != template:
         result = _restored(result, faces, restoration, touched, check_cancel)
-    after, before = encode(result, faces, models.encoder), encode(image, faces, models.encoder)
+    after = encode(result, faces, models.encoder)
+    before = encode(image, faces, models.encoder) if before is None else before
     likeness = after @ source.identity.mean
     return SwapResult(result, touched, faces, [], likeness, (after * before).sum(-1))
 
@@ -302,10 +310,3 @@ def _join(results: list[SwapResult], images: Tensor) -> SwapResult:
         torch.cat([one.similarity_to_target for one in results]).to(device),
         join([one.candidates for one in results]).to(device),
     )
-
-
-def _finite(images: Tensor) -> Tensor:
-    """Pictures as float32 without NaN (black) and infinities (white, black): a blur would spread one over a face."""
-    if not images.is_floating_point():
-        raise ValueError(f"pictures must be floating-point, 0..1, not {images.dtype}")
-    return torch.nan_to_num(images.float(), 0.0, 1.0, 0.0)

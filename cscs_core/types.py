@@ -1,6 +1,6 @@
-"""The three values that flow through every verb. B frames, F faces, P points, S crop side.
+"""The three values that all functions share: FaceSet, Crops, Identity. B frames, F faces, P points, S crop side.
 
-Points are (x, y) pixels, the centre of the top-left pixel is (0, 0).
+Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _Rows = TypeVar("_Rows", "FaceSet", "Crops")
-_UNKNOWN = cast(Tensor, None)  # stands for a column of unknown values until the set is made
+_UNKNOWN = cast(Tensor, None)  # placeholder, replaced in __post_init__ by a column of unknown values
 
 
 def _select(rows: _Rows, index: Tensor | slice | list[int]) -> _Rows:
@@ -27,7 +27,7 @@ def _move(rows: _Rows, device: torch.device | str) -> _Rows:
 
 
 def join(parts: Sequence[_Rows]) -> _Rows:
-    """The rows of one or more sets below each other."""
+    """Concatenates the rows of one or more sets, (F1, ...), (F2, ...) -> (F1 + F2, ...)."""
     names = [field.name for field in fields(parts[0])]
     return type(parts[0])(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -38,7 +38,7 @@ class FaceSet:
 
     frame: Tensor  # (F,) int64, which image of the batch
     box: Tensor  # (F, 4) x1 y1 x2 y2, pixels
-    landmarks: Tensor  # (F, 5, 2) x y, pixels: eyes, nose, mouth corners, viewer's left first
+    landmarks: Tensor  # (F, 5, 2) x y, pixels: eyes, nose, mouth corners; the one on the viewer's left first
     mesh: Tensor  # (F, 468, 2) x y, pixels, face-mesh order; iBUG-68 is a subset of it
     score: Tensor  # (F,) 0..1
     track: Tensor  # (F,) int64, same person over time, -1 unknown
@@ -63,6 +63,7 @@ class FaceSet:
 
     @staticmethod
     def empty(device: torch.device | str = "cpu") -> FaceSet:
+        """A set of no faces."""
         whole = torch.zeros(0, dtype=torch.long, device=device)
         real = torch.zeros(0, device=device)
         return FaceSet(
@@ -77,7 +78,7 @@ class FaceSet:
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Faces cut out of a batch of images, and the way back."""
+    """Aligned crops of the faces in a batch of images, with what paste needs to put them back."""
 
     pixels: Tensor  # (F, 3, S, S) float32, 0..1 RGB
     mask: Tensor  # (F, 1, S, S) how much of each pixel paste may change, 0..1
@@ -98,18 +99,19 @@ class Crops:
 
     @property
     def size(self) -> int:
+        """Side of the crops in pixels."""
         return self.pixels.shape[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One person: R reference crops with the embedding of each kept beside it, so that another swapper can encode
-    them again."""
+    """One person: R reference crops and their embeddings. The crops are kept so that a swapper with another encoder can
+    encode them again."""
 
     crops: Crops  # R reference faces in the ffhq_512 template
-    embedding: Tensor  # (R, E) unit rows, from the encoder that tells faces apart
-    weight: Tensor  # (R,) how much each reference counts, not negative
-    encoder: str = "lite"  # the encoder's name; embeddings of two encoders mean nothing to each other
+    embedding: Tensor  # (R, E) unit rows, from the encoder that compares faces
+    weight: Tensor  # (R,) weight of each reference, not negative
+    encoder: str = "lite"  # name of the encoder; embeddings of different encoders cannot be compared
 
     def to(self, device: torch.device | str) -> Identity:
         return replace(
@@ -118,10 +120,10 @@ class Identity:
 
     @property
     def mean(self) -> Tensor:
-        """The person's embedding, (E,): the references averaged on the sphere."""
+        """The person's embedding, (E,): the weighted mean of the references, a unit vector."""
         return self.average(self.embedding)
 
     def average(self, rows: Tensor) -> Tensor:
-        """One unit vector from a vector of each reference, (R, Z) -> (Z,): weighted mean of the directions."""
+        """Weighted mean of the directions of one vector per reference, (R, Z) -> (Z,) of length 1."""
         unit = torch.nn.functional.normalize(rows, dim=-1)
         return torch.nn.functional.normalize(self.weight.to(unit) @ unit, dim=0)

@@ -1,4 +1,4 @@
-"""The only folder that knows ComfyUI: a node is a schema and a few lines over the core."""
+"""The only package that knows ComfyUI: each node is a schema and a few lines that call the core."""
 
 from comfy_api.latest import ComfyExtension, io
 

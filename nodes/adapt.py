@@ -1,4 +1,4 @@
-"""Explicit Adaptation: faces of another shape, with glasses, beard or make-up."""
+"""Explicit Adaptation: another face shape, glasses, a beard or make-up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..cscs_core.surrogates import adapt
 from ..cscs_core.surrogates.attempts import best_of_tries
 from ..cscs_core.surrogates.base import Surrogate
 from ..cscs_core.types import Crops
-from . import host, loaded, surrogate_common
+from . import host, inputs, loaded, surrogate_common
 
 _SURPRISE = adapt.AdaptOptions(face=0.6, parts=0.4, glasses=0.5, beard=0.25, shave=0.25, makeup=0.4)
 
@@ -22,35 +22,29 @@ class ExplicitAdaptation(io.ComfyNode):
             display_name="Explicit Adaptation (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Changes the shape of faces, puts glasses or make-up on them, draws a beard or takes it away. "
-            "A swapper that is to take something from the source is trained with targets that lack it, and the other "
-            "way round.",
+            description="Changes the shape of faces, adds glasses or make-up, and adds or removes a beard. For "
+            "training data: change in the target what a swapper should take from the source, and in the source what "
+            "it should ignore.",
             search_aliases=["glasses", "beard", "shave", "makeup", "thin face", "chubby face", "customize attributes"],
             inputs=[
-                surrogate_common.crops_input("The faces to change, from Align Faces or a surrogate."),
-                _shape_input("face", "Thinner (below 0) or chubbier (above 0) cheeks and jaw."),
-                _shape_input("cheeks", "Only the cheeks narrower or wider.", advanced=True),
-                _shape_input("jaw", "Only the jaw narrower or wider.", advanced=True),
-                _shape_input("nose", "A narrower or wider nose.", advanced=True),
-                _shape_input("eyes", "Eyes closer together or further apart.", advanced=True),
+                surrogate_common.crops_input("The faces to change, from Align Faces or a surrogate node."),
+                _shape_input("face", "Below 0 makes cheeks and jaw thinner, above 0 chubbier."),
+                _shape_input("cheeks", "Below 0 makes only the cheeks narrower, above 0 wider.", advanced=True),
+                _shape_input("jaw", "Below 0 makes only the jaw narrower, above 0 wider.", advanced=True),
+                _shape_input("nose", "Below 0 makes the nose narrower, above 0 wider.", advanced=True),
+                _shape_input("eyes", "Below 0 moves the eyes closer together, above 0 further apart.", advanced=True),
                 io.Combo.Input(
                     "glasses",
                     options=["none", *adapt.STYLES],
                     default="none",
-                    tooltip="Which glasses are put on. Choose none to put on none; glasses that are there stay.",
+                    tooltip="The glasses to add. none adds nothing and does not remove glasses that are already there.",
                 ),
-                surrogate_common.strength_input(
-                    "tint", 0.0, "How dark the lenses are: 0 clear, 1 hardly anything is seen through."
-                ),
-                _shape_input("beard", "Above 0 a beard is drawn on, below 0 the one that is there is taken away."),
-                surrogate_common.strength_input(
-                    "makeup", 0.0, "How much lipstick, eye shadow, liner and blush is put on."
-                ),
-                io.Boolean.Input(
+                inputs.slider("tint", 0.0, "Darkness of the lenses. 0 is clear, 1 is almost opaque."),
+                _shape_input("beard", "Above 0 adds a beard, below 0 removes the one that is there."),
+                inputs.slider("makeup", 0.0, "Raise it for more lipstick, eye shadow, eyeliner and blush."),
+                inputs.switch(
                     "surprise",
-                    default=False,
-                    tooltip="Draws for each face what is changed and how much, by the seed. What is set above counts "
-                    "only while this is off.",
+                    "Picks the changes for each face at random, from the seed. The settings above are then ignored.",
                 ),
                 surrogate_common.seed_input(),
                 surrogate_common.detector_input(),
@@ -87,13 +81,13 @@ class ExplicitAdaptation(io.ComfyNode):
                 return adapt.adapt_randomly(one, generator, _SURPRISE)
             return adapt.adapt_all(one, generator, parts, beard, paint, pair)
 
-        tools = loaded.ready(surrogate_common.image(crops), detector)
+        models = loaded.ready(surrogate_common.image(crops), detector)
         outcome = best_of_tries(
             crops,
             seed,
             make,
-            tools.encoder,
-            device=tools.device,
+            models.encoder,
+            device=models.device,
             faces=host.with_progress,
             check_cancel=host.raise_if_cancelled,
         )
@@ -101,4 +95,4 @@ class ExplicitAdaptation(io.ComfyNode):
 
 
 def _shape_input(name: str, tooltip: str, advanced: bool | None = None) -> io.Float.Input:
-    return io.Float.Input(name, default=0.0, min=-1.0, max=1.0, step=0.05, tooltip=tooltip, advanced=advanced)
+    return inputs.slider(name, 0.0, tooltip, low=-1.0, advanced=advanced)

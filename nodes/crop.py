@@ -1,4 +1,4 @@
-"""Align Faces and Paste Faces: faces cut out upright and at one size, and laid back."""
+"""Align Faces and Paste Faces: upright face crops of one size, and their way back into the image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..cscs_core.faces.paste import match_colour, paste, paste_mask
 from ..cscs_core.faces.swappers.base import editable_area
 from ..cscs_core.ops.geometry import TEMPLATES
 from ..cscs_core.types import Crops, FaceSet, join
-from . import batches, host, node_ui, sockets
+from . import batches, host, inputs, node_ui, sockets
 
 _FIRST = "ffhq_512"
 
@@ -28,36 +28,37 @@ class AlignFaces(io.ComfyNode):
             display_name="Align Faces (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Cuts faces out, each upright and at one size, to work on them: with Swap Faces, or with any "
-            "node that takes pictures. Paste Faces lays them back.",
+            description="Crops each face upright and at one size, so that Swap Faces or any image node can edit it. "
+            "Paste Faces puts the crops back into the image.",
             search_aliases=["crop faces", "face crop", "cut out face", "face align", "detailer", "inpaint face"],
             inputs=[
                 io.Image.Input("image", tooltip="The image in which the faces were found."),
-                sockets.Faces.Input("faces", tooltip="Which faces are cut out, from Detect Faces or Select Faces."),
+                sockets.Faces.Input("faces", tooltip="The faces to crop, from Detect Faces or Select Faces."),
                 io.Combo.Input(
                     "template",
                     options=[_FIRST, *(name for name in (*TEMPLATES, QUAD) if name != _FIRST)],
                     default=_FIRST,
                     advanced=True,
-                    tooltip="How the face lies in its square. ffhq_512 shows the whole head and suits lite, warp and "
-                    "cscs. Change it when Swap Faces asks for another, or a network outside was trained on one.",
+                    tooltip="Where the face sits in its crop. ffhq_512 shows the whole head and suits lite, warp and "
+                    "cscs. Change it if Swap Faces asks for another template, or if another network was trained on "
+                    "one.",
                 ),
-                io.Combo.Input(
-                    "resolution",
-                    options=["128", "256", "512", "1024"],
-                    default="512",
-                    tooltip="Pixels along a side of each crop. 512 for most; 1024 for a diffusion pass over a "
-                    "close-up; 256 or 128 when Swap Faces says that its network takes that.",
+                inputs.resolution(
+                    ("128", "256", "512", "1024"),
+                    "Side length of each crop in pixels. 512 suits most uses. Choose 1024 to run a diffusion model on "
+                    "a close-up, and 256 or 128 if Swap Faces says that its network needs it.",
                 ),
             ],
             outputs=[
-                sockets.Crops.Output("crops", tooltip="The faces and the way back, for Swap Faces and Paste Faces."),
+                sockets.Crops.Output(
+                    "crops", tooltip="The aligned crops and where they came from, for Swap Faces and Paste Faces."
+                ),
                 io.Image.Output(
                     "images",
-                    tooltip="The same as pictures, one for each face, frame by frame. Edit them with other nodes and "
-                    "give the result to faces_image of Paste Faces.",
+                    tooltip="The crops as images, one per face, frame by frame. Edit them with other nodes and "
+                    "connect the result to faces_image of Paste Faces.",
                 ),
-                io.Mask.Output("masks", tooltip="Where the face is in each of them, with a soft edge, for inpainting."),
+                io.Mask.Output("masks", tooltip="The face area of each crop, with a soft edge, for inpainting."),
             ],
         )
 
@@ -74,7 +75,7 @@ class AlignFaces(io.ComfyNode):
             masks.append(editable_area(crops, host.raise_if_cancelled).to("cpu"))
             parts.append(replace(crops, frame=crops.frame + index).to("cpu"))
         crops = join(parts)
-        ui = node_ui.badge(node_ui.plural(len(crops), "face") + " cut out")
+        ui = node_ui.badge(node_ui.plural(len(crops), "face") + " aligned")
         return io.NodeOutput(crops, host.pixels(crops.pixels), host.masks(torch.cat(masks)), ui=ui)
 
 
@@ -86,46 +87,39 @@ class PasteFaces(io.ComfyNode):
             display_name="Paste Faces (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Lays faces that Align Faces cut out back into the image, as much as their masks say. Only "
-            "swap faces of people who agreed.",
+            description="Puts the crops of Align Faces back into the image, blended by their masks. Only swap faces "
+            "of people who agreed.",
             search_aliases=["uncrop face", "paste crop", "stitch face", "composite face", "merge face"],
             inputs=[
-                io.Image.Input("image", tooltip="The image that the faces were cut out of."),
-                sockets.Crops.Input("crops", tooltip="From Align Faces, Swap Faces or Face Mask."),
-                io.Float.Input(
-                    "feather",
-                    default=0.0,
-                    min=0.0,
-                    max=0.5,
-                    step=0.01,
-                    tooltip="How much softer the edge becomes, as a share of the crop; it grows inwards. Raise it when "
-                    "a seam shows. 0 takes the masks as they are. The border of the crop always fades a little.",
+                io.Image.Input("image", tooltip="The image from which the faces were cropped."),
+                sockets.Crops.Input("crops", tooltip="The crops, from Align Faces, Swap Faces or Face Mask."),
+                inputs.feather(
+                    0.0,
+                    "Raise it if a seam shows. The edge becomes softer inwards, by this share of the crop. 0 uses the "
+                    "masks as they are. The border of a crop always fades a little.",
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "colour_match",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How far the colours of each face become those of what lies under it. Raise it when the "
-                    "face is of another light or tint than its surroundings; lower it when its own skin tone is lost.",
+                    0.0,
+                    "Raise it if the light or tint of a face differs from its surroundings. Lower it if the face "
+                    "loses its own skin tone.",
                 ),
                 io.Image.Input(
                     "faces_image",
                     optional=True,
-                    tooltip="The images of Align Faces (or Swap Faces) after other nodes have worked on them: sampler, "
-                    "upscaler, restorer. Any size, but square, and one for each face in the same order.",
+                    tooltip="The images of Align Faces or Swap Faces after other nodes have edited them, such as a "
+                    "sampler, an upscaler or a restorer. Square images of any size, one per face in the same order.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Only white places may change. Painted on the crops, not on the image: one for each crop, "
-                    "or one for all. For a mask of the image use Face Mask.",
+                    tooltip="Only white areas may change. It is painted on the crops, not on the image: one mask per "
+                    "crop, or one for all. To mask the image, use Face Mask.",
                 ),
             ],
             outputs=[
-                io.Image.Output("image", tooltip="The image with the faces; frames without one are unchanged."),
-                io.Mask.Output("mask", tooltip="White where pixels were replaced, for a second pass over the face."),
+                io.Image.Output("image", tooltip="The image with the faces. Frames without a face are unchanged."),
+                io.Mask.Output("mask", tooltip="White where pixels changed, for a second pass over the face."),
             ],
         )
 
@@ -148,22 +142,22 @@ class PasteFaces(io.ComfyNode):
             here = match_colour(frame, here, colour_match, host.raise_if_cancelled)
             pasted[index] = host.pixels(paste(frame, here, host.raise_if_cancelled))[0]
             touched[index] = host.pixels(paste_mask(frame, here, host.raise_if_cancelled))[0]
-        ui = node_ui.badge(node_ui.plural(len(crops), "face") + " laid back")
+        ui = node_ui.badge(node_ui.plural(len(crops), "face") + " pasted")
         return io.NodeOutput(pasted, touched[..., 0], ui={**node_ui.compare(image, pasted), **ui})
 
 
 def _edited(crops: Crops, images: Tensor | None) -> Crops:
-    """The crops with the pixels of an IMAGE (F, S, S, C), in its size."""
+    """The crops with the pixels of an IMAGE (F, S, S, C), at its size."""
     if images is None or not len(crops):
         return crops
     count, height, width = images.shape[:3]
     if count != len(crops):
         raise ValueError(
-            f"faces_image has {count} pictures, but there are {len(crops)} crops; give it all images of Align Faces, "
-            "in their order"
+            f"faces_image has {count} images, but there are {len(crops)} crops; connect all images of Align Faces, in "
+            "the same order"
         )
     if height != width:
-        raise ValueError(f"faces_image is {width} x {height}, but crops are square; do not cut or stretch them")
+        raise ValueError(f"faces_image is {width} x {height}, but crops are square; do not crop or stretch them")
     pixels = torch.cat(host.photos(images)).to(crops.pixels)
     return replace(resize(crops, width), pixels=pixels)
 
@@ -174,6 +168,8 @@ def _limited(crops: Crops, mask: Tensor | None) -> Crops:
         return crops
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(crops.mask)
     if len(mask) not in (1, len(crops)):
-        raise ValueError(f"mask has {len(mask)} pictures; give it one for each of the {len(crops)} crops, or one")
+        raise ValueError(
+            f"mask has {len(mask)} images; connect one for each of the {len(crops)} crops, or a single one"
+        )
     mask = nnf.interpolate(mask, (crops.size, crops.size), mode="bilinear", antialias=True).clamp(0, 1)
     return replace(crops, mask=crops.mask * mask)

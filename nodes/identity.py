@@ -1,9 +1,10 @@
-"""Face Identity: one person, from one or several photos. Blend Identities: somebody between several people."""
+"""Face Identity: one person from one or more photos. Blend Identities: a mix of several people."""
 
 from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -15,9 +16,9 @@ from ..cscs_core.faces.select import ORDERS
 from ..cscs_core.io.files import BadInput
 from ..cscs_core.tasks.blend import blend
 from ..cscs_core.types import Identity
-from . import host, loaded, node_ui, sockets
+from . import host, inputs, loaded, node_ui, sockets
 
-_LEFT_OUT = 0.25  # how bright the preview shows a photo that does not count
+_LEFT_OUT = 0.25  # brightness of a photo that is left out, in the preview
 
 
 class FaceIdentity(io.ComfyNode):
@@ -29,73 +30,61 @@ class FaceIdentity(io.ComfyNode):
             category="CSCS",
             has_intermediate_output=True,
             essentials_category="Face",
-            description="Reads one person from one or several photos. Use it when you have more than one photo of the "
-            "person, or swap the same person into many pictures.",
+            description="Reads one person from one or more photos. Use it if you have several photos of the person, "
+            "or if you swap the same person into many images.",
             search_aliases=["source face", "face embedding", "reference face", "face model", "person"],
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="A photo of the person, or a batch of several of the same person. Sharp, frontal, evenly "
-                    "lit and without glasses or hands over the face works best.",
+                    tooltip="A photo of the person, or a batch of photos of the same person. Sharp, frontal, evenly "
+                    "lit photos without glasses or hands over the face work best.",
                 ),
-                io.Combo.Input(
-                    "faces_order",
-                    options=list(ORDERS),
-                    default=ORDERS[0],
-                    tooltip="Which face is meant where a photo shows several: the first in this order, or the one "
-                    "faces_index says. Change it when the preview shows the wrong person.",
+                inputs.faces_order(
+                    "Decides which face is used in a photo with several: the first in this order, unless faces_index "
+                    "says otherwise. Change it if the preview shows the wrong person."
                 ),
-                loaded.detector_input(),
-                sockets.Detector.Input(
-                    "detector_model",
-                    optional=True,
-                    advanced=True,
-                    tooltip="A detector from Load Model, in place of the one chosen above. Connect it when all nodes "
-                    "shall use the same.",
-                ),
-                io.String.Input(
+                inputs.detector_name(),
+                inputs.detector_model(advanced=True),
+                inputs.numbers(
                     "weights",
-                    default="",
+                    "How much each photo counts: a number from 0 up for each, separated by commas. Empty: all count "
+                    "equally. Give a poor photo less weight if you have no better one of that side of the face.",
+                    "equal, or 1, 0.5",
                     optional=True,
                     advanced=True,
-                    placeholder="alike, or 1, 0.5",
-                    tooltip="How much each photo counts, a number from 0 on for each, with commas. Empty: all alike. "
-                    "Give a poor photo less when you have nothing better for that side of the face.",
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "outlier_threshold",
-                    default=0.0,
-                    min=0.0,
-                    max=0.95,
-                    step=0.05,
+                    0.0,
+                    "With three or more photos, leaves out those less similar to the others than this. 0 leaves none "
+                    "out. Try 0.45 if the batch may include someone else, and read the report.",
+                    high=0.95,
                     optional=True,
                     advanced=True,
-                    tooltip="Leaves out photos whose likeness to the others is below this, from three photos on; 0 "
-                    "leaves none out. Try 0.45 when a batch may hold somebody else, and look at the report.",
                 ),
-                io.String.Input(
+                inputs.numbers(
                     "faces_index",
-                    default="",
+                    "Which face of each photo is the person, counted from 0 in faces_order. Empty: the first. One "
+                    "number applies to all photos. Otherwise write one for each photo, separated by commas.",
+                    "first, or 1, or 0, 2",
                     optional=True,
                     advanced=True,
-                    placeholder="first, or 1, or 0, 2",
-                    tooltip="Which face of each photo is the person, counted from 0 in faces_order. Empty: the first. "
-                    "One number serves all photos; otherwise write one for each photo, with commas.",
                 ),
             ],
             outputs=[
                 sockets.Identity.Output("identity", tooltip="The person, for the identity input of Face Swap."),
                 io.Image.Output(
-                    "preview",
-                    tooltip="The face taken from each photo, upright and cut out; dark where it was left out.",
+                    "preview", tooltip="The aligned crop from each photo. Photos that were left out are dark."
                 ),
                 io.String.Output(
                     "report",
-                    tooltip="For each photo how alike it is to the others (-1 to 1), and which were left out. Look "
-                    "here when a swap resembles nobody.",
+                    tooltip="How similar each photo is to the others (-1 to 1), and which were left out. Read it if a "
+                    "swap does not look like the person.",
                 ),
             ],
         )
+
+    fingerprint_inputs = loaded.fingerprint
 
     @classmethod
     def validate_inputs(cls, weights: str | None = None, faces_index: str | None = None) -> bool | str:
@@ -105,11 +94,6 @@ class FaceIdentity(io.ComfyNode):
         except ValueError as error:
             return str(error)
         return True
-
-    @classmethod
-    def fingerprint_inputs(cls, **inputs: object) -> str:
-        """Changes when a model file comes, goes or is exchanged."""
-        return repr(loaded.files())
 
     @classmethod
     def execute(
@@ -124,7 +108,7 @@ class FaceIdentity(io.ComfyNode):
     ) -> io.NodeOutput:
         count = image.shape[0]
         models = loaded.ready(image, detector if detector_model is None else detector_model)
-        person = read(
+        person = read_identity(
             image, models, "image", faces_order, weights=_weights(weights, count), numbers=_numbers(faces_index, count)
         )
         found = drop_outliers(person.to("cpu"), outlier_threshold or -math.inf)
@@ -133,7 +117,19 @@ class FaceIdentity(io.ComfyNode):
         return io.NodeOutput(found.identity, preview, "\n".join(_lines(found)), ui=node_ui.badge(_badge(found)))
 
 
-def read(
+def source_identity(
+    node: str, identity: object, source: Tensor | None, models: pipeline.Models, **reading: Any
+) -> Identity:
+    """The person that a node puts in: the connected identity, otherwise the person in the source images. `reading` are
+    options of `read_identity`."""
+    if identity is not None:
+        return host.rebuild(identity, Identity, "identity")
+    if source is not None:
+        return read_identity(source, models, "source", **reading)
+    raise ValueError(f"{node} needs a person to put in: connect source (a photo) or identity")
+
+
+def read_identity(
     image: Tensor,
     models: pipeline.Models,
     name: str,
@@ -143,46 +139,49 @@ def read(
     numbers: list[int] | None = None,
     look: pipeline.Look = pipeline.find,
 ) -> Identity:
-    """The person on every picture of an IMAGE; `name` is what the user calls that input, `look` finds the faces."""
+    """The person in all images of an IMAGE. `name` is the input's name, `look` finds the faces."""
     if not image.shape[0]:
-        raise ValueError(f"{name} is an empty batch; give it at least one photo of the person")
+        raise ValueError(f"{name} is an empty batch; connect at least one photo of the person")
     try:
         return pipeline.identity_from(
             host.photos(image), models, order, detection, weights, numbers, host.with_progress, look
         )
     except pipeline.NoFace as missing:
-        which = f"picture {missing.index} of {name}" if image.shape[0] > 1 else name
+        which = f"image {missing.index} of {name}" if image.shape[0] > 1 else name
         if missing.found:
             raise ValueError(
-                f"there is no face {missing.number} in {which}: {missing.found} found, counted from 0; Detect Faces "
-                "shows the numbers"
+                f"there is no face {missing.number} in {which}: {missing.found} found, counted from 0; see the numbers "
+                "in Detect Faces"
             ) from missing
         raise ValueError(
-            f"no face found in {which}; take a photo in which the whole face is visible and at least 24 pixels wide"
+            f"no face found in {which}; use a photo that shows the whole face, at least 24 pixels wide"
         ) from missing
 
 
 def _weights(text: str, count: int | None) -> list[float] | None:
-    """Weights as a user writes them, "1, 0.5" -> [1.0, 0.5]. Without a count of photos only the text is checked."""
+    """The weights in the text of the widget: "1, 0.5" -> [1.0, 0.5]. Without a count of photos only the text is
+    checked."""
     parts = _each("weights", text, r"\d{0,6}\.?\d{1,6}", "1, 0.5", count)
     if parts and not any(map(float, parts)):
-        raise ValueError(f"weights {text!r}: at least one photo must count; write a number above 0 for it")
+        raise ValueError(f"weights {text!r}: at least one photo must count; give it a weight above 0")
     return [float(part) for part in parts] if parts else None
 
 
 def _numbers(text: str, count: int | None) -> list[int] | None:
-    """Face numbers as a user writes them, "0, 2" -> [0, 2]; otherwise as _weights."""
+    """The face numbers in the text of the widget: "0, 2" -> [0, 2]; otherwise as `_weights`."""
     parts = _each("faces_index", text, r"\d{1,4}", "0 or 0, 2", count)
     return [int(part) for part in parts] if parts else None
 
 
 def _each(name: str, text: str, number: str, example: str, count: int | None) -> list[str] | None:
-    """One number for each of `count` photos as a user writes them, or one for all; None for no text."""
+    """The parts of a text with one number for each of `count` photos, or one for all; None for an empty text."""
     if not text.strip():
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(number, part) for part in parts):
-        raise ValueError(f"{name} {text!r}: write numbers from 0 on with commas, as {example}, or nothing")
+        raise ValueError(
+            f"{name} {text!r}: write numbers from 0 up separated by commas, such as {example}, or leave it empty"
+        )
     if count is None or len(parts) == count:
         return parts
     if len(parts) > 1:
@@ -194,7 +193,7 @@ def _each(name: str, text: str, number: str, example: str, count: int | None) ->
 
 def _lines(found: Agreement) -> list[str]:
     if len(found.kept) == 1:
-        return ["photo 0: the only one"]
+        return ["photo 0: the only photo"]
     kept, alike = found.kept.tolist(), found.similarity.tolist()
     lines = [f"photo {row}: similarity to the others {alike[row]:.2f}" for row in range(len(kept)) if kept[row]]
     return lines + found.said
@@ -213,64 +212,49 @@ class BlendIdentities(io.ComfyNode):
             display_name="Blend Identities (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Makes somebody between two, three or four people: their photos are bent to a common shape and "
-            "mixed. Use it for a person who does not exist, or for a family resemblance; every swapper can use it.",
+            description="Mixes two, three or four people into a new one: their photos are warped to a common shape "
+            "and blended. Use it for a person who does not exist, or for a family resemblance. It works with every "
+            "swapper.",
             search_aliases=["mix faces", "merge identities", "average face", "face morph", "blend face models"],
             inputs=[
                 sockets.Identity.Input("identity_a", tooltip="A person, from Face Identity or Load Identity."),
                 sockets.Identity.Input("identity_b", tooltip="Another person."),
-                io.Float.Input(
+                inputs.slider(
                     "share",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
+                    0.5,
+                    "The share of identity_b: 0 is exactly identity_a, 1 exactly identity_b. Move it towards the "
+                    "person whom the result should resemble more.",
                     step=0.01,
-                    tooltip="How much of identity_b is in the blend: 0 is exactly identity_a, 1 exactly identity_b. "
-                    "Move it towards the one whom the result should resemble more.",
                 ),
-                sockets.Identity.Input(
-                    "identity_c", optional=True, tooltip="A third person, when two are not enough; see share_c."
-                ),
-                sockets.Identity.Input(
-                    "identity_d", optional=True, tooltip="A fourth person, when three are not enough; see share_d."
-                ),
-                io.Float.Input(
+                sockets.Identity.Input("identity_c", optional=True, tooltip="A third person. See share_c."),
+                sockets.Identity.Input("identity_d", optional=True, tooltip="A fourth person. See share_d."),
+                inputs.slider(
                     "share_c",
-                    default=0.33,
-                    min=0.0,
-                    max=1.0,
+                    0.33,
+                    "The share of identity_c. The people before it split the rest in the same proportions. 0.33 gives "
+                    "three people equal shares. Only used with identity_c.",
                     step=0.01,
                     optional=True,
                     advanced=True,
-                    tooltip="How much of identity_c is in the blend; the people before it divide the rest as before. "
-                    "0.33 makes three alike. Counts only with identity_c connected.",
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "share_d",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
+                    0.25,
+                    "The share of identity_d. The people before it split the rest in the same proportions. 0.25 gives "
+                    "four people equal shares. Only used with identity_d.",
                     step=0.01,
                     optional=True,
                     advanced=True,
-                    tooltip="How much of identity_d is in the blend; the people before it divide the rest as before. "
-                    "0.25 makes four alike. Counts only with identity_d connected.",
                 ),
-                sockets.Detector.Input(
-                    "detector",
-                    optional=True,
-                    advanced=True,
-                    tooltip="By whose measure the blend is kept. Connect the detector that the people and the nodes "
-                    "after this one use; without it the bundled one measures, which is right for lite.",
+                inputs.detector(
+                    "Its face recognition embeds the blend, so connect the one that the later nodes use.", advanced=True
                 ),
             ],
             outputs=[
                 sockets.Identity.Output("identity", tooltip="The blend, for the identity input of Face Swap."),
-                io.Image.Output(
-                    "preview", tooltip="The mixed photos: what lite and warp lay on, and other swappers read."
-                ),
+                io.Image.Output("preview", tooltip="The blended photos, which the swappers use."),
                 io.String.Output(
-                    "report", tooltip="Each person's share, and how alike the blend is to them (-1 to 1)."
+                    "report", tooltip="Each person's share, and how similar the blend is to them (-1 to 1)."
                 ),
             ],
         )
@@ -293,7 +277,7 @@ class BlendIdentities(io.ComfyNode):
             "identity_c": identity_c,
             "identity_d": identity_d,
         }
-        people = {name: _photographed(one, name) for name, one in people.items() if one is not None}
+        people = {name: _with_photos(one, name) for name, one in people.items() if one is not None}
         parts = {"identity_b": share, "identity_c": share_c, "identity_d": share_d}
         shares = {"identity_a": 1.0}
         for name in list(people)[1:]:
@@ -302,7 +286,7 @@ class BlendIdentities(io.ComfyNode):
         people = {name: embedded_by(one.to(models.device), models.encoder) for name, one in people.items()}
         whole = blend(list(people.values()), list(shares.values()), models.encoder)
         lines = [
-            f"{name}: share {shares[name]:.2f}, likeness of the blend {float(one.mean @ whole.mean):.2f}"
+            f"{name}: share {shares[name]:.2f}, similarity to the blend {float(one.mean @ whole.mean):.2f}"
             for name, one in people.items()
         ]
         return io.NodeOutput(
@@ -313,8 +297,8 @@ class BlendIdentities(io.ComfyNode):
         )
 
 
-def _photographed(value: object, name: str) -> Identity:
-    """The person on a socket, which must come with photographs; `name` is what the user calls the input."""
+def _with_photos(value: object, name: str) -> Identity:
+    """The person from a socket, who must have photos; `name` is the input's name."""
     try:
         return require_photos(host.rebuild(value, Identity, name))
     except BadInput as error:

@@ -1,4 +1,4 @@
-"""Save Identity and Load Identity: a person kept in a file, only when the user asks, or an example person."""
+"""Save Identity and Load Identity: a person in a file, written only if the user asks, or an example person."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 from comfy_api.latest import io
 
 from ..cscs_core import pipeline
-from ..cscs_core.faces import identity_file as files
+from ..cscs_core.faces import identity_file
 from ..cscs_core.io import images
 from ..cscs_core.io.files import BadInput
 from ..cscs_core.tasks.example_people import EXAMPLES
 from ..cscs_core.types import Identity
-from . import host, loaded, node_ui, sockets
+from . import host, inputs, loaded, node_ui, sockets
 
-_REACTOR = " (ReActor, to match only)"  # after the name of a face model
+_REACTOR = " (ReActor, to match only)"  # follows the name of a face model
 _EXAMPLES = {f"example {path.stem.replace('_', ' ')}": path for path in sorted(EXAMPLES.glob("*.jpg"))}
 
 
-def _ours() -> Path:
+def _our_folder() -> Path:
     return loaded.store().home / "identities"
 
 
-def _reactors() -> Path:
+def _reactor_folder() -> Path:
     return Path(folder_paths.models_dir) / "reactor" / "faces"
 
 
@@ -35,8 +35,8 @@ class SaveIdentity(io.ComfyNode):
             node_id="CSCS_SaveIdentity",
             display_name="Save Identity (CSCS)",
             category="CSCS",
-            description="Keeps a person as a file in models/cscs/identities, for Load Identity. The file holds the "
-            "cut-out faces and their measurements, which are biometric data: keep it only of people who agreed.",
+            description="Saves a person to a file in models/cscs/identities, for Load Identity. The file holds the "
+            "aligned face crops and their embeddings, which are biometric data. Only save people who agreed.",
             search_aliases=["save face model", "store face", "export identity", "keep person"],
             is_output_node=True,
             inputs=[
@@ -44,35 +44,33 @@ class SaveIdentity(io.ComfyNode):
                 io.String.Input(
                     "filename",
                     default="person",
-                    tooltip="The file's name without folder and ending: letters, digits, spaces, - and _. Load "
-                    "Identity lists it under this name.",
+                    tooltip="The file name without folder and extension. It may contain letters, digits, spaces, - "
+                    "and _. Load Identity lists it under this name.",
                 ),
-                io.Boolean.Input(
-                    "overwrite",
-                    default=False,
-                    tooltip="Turn it on to replace a file of this name; otherwise the node stops when there is one.",
+                inputs.switch(
+                    "overwrite", "Turn it on to replace an existing file of this name. Otherwise the node stops."
                 ),
             ],
-            outputs=[io.String.Output("report", tooltip="What was written, and where.")],
+            outputs=[io.String.Output("report", tooltip="What was saved, and where.")],
         )
 
     @classmethod
     def validate_inputs(cls, filename: str | None = None) -> bool | str:
-        """`filename` is None while another node still has to make it."""
+        """`filename` is None if it comes from another node that has not run yet."""
         try:
             if filename is not None:
-                files.named(_ours(), filename)
+                identity_file.named(_our_folder(), filename)
         except BadInput as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls, identity: Identity, filename: str, overwrite: bool) -> io.NodeOutput:
-        path = files.named(_ours(), filename)
+        path = identity_file.named(_our_folder(), filename)
         person = host.rebuild(identity, Identity, "identity")
-        files.save_identity(path, person, overwrite)
+        identity_file.save_identity(path, person, overwrite)
         count = len(person.weight)
-        report = f"{node_ui.plural(count, 'face')}, {path.stat().st_size / 1e6:.1f} MB, written to {path}"
+        report = f"{node_ui.plural(count, 'face')}, {path.stat().st_size / 1e6:.1f} MB, saved to {path}"
         return io.NodeOutput(report, ui={**node_ui.badge(f"saved {path.stem}"), **node_ui.text(report)})
 
 
@@ -84,22 +82,24 @@ class LoadIdentity(io.ComfyNode):
             display_name="Load Identity (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Reads a person that Save Identity kept, a bundled example person, or a face model of ReActor, "
-            "which holds no picture and can only be matched.",
+            description="Loads a person that Save Identity saved, a bundled example person, or a ReActor face model. "
+            "A face model has no image, so it can only be matched, not swapped in.",
             search_aliases=["load face model", "reactor face model", "open identity", "saved person", "example face"],
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=_listed(),
-                    tooltip="The person. Files are listed from models/cscs/identities and models/reactor/faces; "
-                    "refresh the page's lists (R) after saving a new one. The example people are made up, nobody's "
-                    "portrait (CC BY-NC-SA 4.0): take one to try a workflow.",
+                    tooltip="The person. Files are listed from models/cscs/identities and models/reactor/faces. "
+                    "Refresh the lists (R) after you save a new one. The example people are generated and show nobody "
+                    "real (CC BY-NC-SA 4.0). Use one to try a workflow.",
                 ),
             ],
             outputs=[
-                sockets.Identity.Output("identity", tooltip="The person, for Face Swap, Select Faces or a blend."),
-                io.Image.Output("preview", tooltip="The faces in the file, or one grey picture where it has none."),
-                io.String.Output("report", tooltip="How many faces it holds, and which detector measured them."),
+                sockets.Identity.Output(
+                    "identity", tooltip="The person, for Face Swap, Select Faces or Blend Identities."
+                ),
+                io.Image.Output("preview", tooltip="The faces in the file, or a grey image if it has none."),
+                io.String.Output("report", tooltip="How many faces it holds, and which detector embedded them."),
             ],
         )
 
@@ -126,27 +126,27 @@ class LoadIdentity(io.ComfyNode):
         count = len(person.crops)
         faces = person.crops.pixels if count else torch.full((1, 3, 512, 512), 0.5)
         few = node_ui.plural(count, "face")
-        holds = few if count else "no face, only measurements: it can be matched, not swapped"
-        report = f"{file}: {holds}; measured by {person.encoder}"
+        holds = few if count else "no image, only an embedding: it can be matched, not swapped in"
+        report = f"{file}: {holds}; embedded by {person.encoder}"
         return io.NodeOutput(person, host.pixels(faces), report, ui=node_ui.badge(few if count else "to match only"))
 
 
 def _listed() -> list[str]:
-    """A file wins over an example person of the same name."""
-    reactors = [name + _REACTOR for name in files.listing(_reactors())]
-    return list(dict.fromkeys([*files.listing(_ours()), *reactors, *_EXAMPLES]))
+    """A file takes precedence over an example person of the same name."""
+    reactors = [name + _REACTOR for name in identity_file.listing(_reactor_folder())]
+    return list(dict.fromkeys([*identity_file.listing(_our_folder()), *reactors, *_EXAMPLES]))
 
 
 def _found(choice: str) -> Path:
-    """The file of a line of the list. Raises BadInput for one that has gone, or was never there."""
-    folder = _reactors() if choice.endswith(_REACTOR) else _ours()
-    if choice in _EXAMPLES and choice not in files.listing(folder):
+    """The file of a list entry. Raises BadInput if there is none."""
+    folder = _reactor_folder() if choice.endswith(_REACTOR) else _our_folder()
+    if choice in _EXAMPLES and choice not in identity_file.listing(folder):
         return _EXAMPLES[choice]
-    return files.within(folder, choice.removesuffix(_REACTOR) + files.SUFFIX)
+    return identity_file.within(folder, choice.removesuffix(_REACTOR) + identity_file.SUFFIX)
 
 
 def _read(path: Path) -> Identity:
     if path not in _EXAMPLES.values():
-        return files.load_identity(path)
+        return identity_file.load_identity(path)
     photo = images.read(path)
     return pipeline.identity_from([photo], loaded.ready(host.pixels(photo))).to("cpu")

@@ -1,6 +1,6 @@
-"""What a node shows of its work: messages that the pages of web/ draw under it, as parts of a NodeOutput's `ui`.
+"""What a node shows: parts of a NodeOutput's `ui` that the scripts in web/ draw under the node.
 
-Pictures go to the host's temporary folder, at most 768 px long, the first eight of a batch.
+Pictures are written to the host's temporary folder, at most 768 px along the longer side, the first eight of a batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FOLDER = "cscs"  # in the temporary folder
 
 
 def plural(number: int, what: str) -> str:
-    """A number of things, "1 face" or "3 faces"."""
+    """A count with its noun: "1 face", "3 faces"."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
@@ -44,15 +44,15 @@ def pictures(image: Tensor) -> dict[str, Any]:
 
 
 def compare(before: Tensor, after: Tensor) -> dict[str, Any]:
-    """Two IMAGEs of equal length, frame by frame under a slider."""
+    """Two IMAGEs of equal length, frame by frame with a slider between them."""
     count = min(before.shape[0], after.shape[0], _MOST)
     pairs = [{"before": _saved(before, index), "after": _saved(after, index)} for index in range(count)]
     return {"cscs_compare": pairs}
 
 
 def picker(image: Tensor, faces: FaceSet, chosen: FaceSet | None = None) -> dict[str, Any]:
-    """An IMAGE with its faces, numbered from 0 in each frame in the order of the rows, to be clicked; those of
-    `chosen` (all, if not given) are told to be so."""
+    """An IMAGE whose faces can be clicked, numbered from 0 in each frame in the order of the rows. Those in `chosen`
+    (all if it is not given) are marked."""
     kept = None if chosen is None else {_place(frame, box) for frame, box in _rows(chosen)}
     sheets = []
     for index in range(min(image.shape[0], _MOST)):
@@ -75,7 +75,8 @@ def _place(frame: int, box: list[float]) -> tuple[int | float, ...]:
 
 
 def _saved(image: Tensor, index: int, longest: int | None = _LONGEST) -> dict[str, str]:
-    """One picture of an IMAGE as a file in the temporary folder, as the page asks for it; Cancel is obeyed before."""
+    """Writes one frame of an IMAGE to the temporary folder and returns where the page finds it. Checks for Cancel
+    first."""
     host.raise_if_cancelled()
     picture = rearrange(image[index : index + 1, ..., :3], "b h w c -> b c h w").float()
     picture = picture.expand(-1, 3, -1, -1)

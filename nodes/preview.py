@@ -1,4 +1,4 @@
-"""Preview Faces: what was found, drawn on the pictures."""
+"""Preview Faces: boxes, numbers and landmarks drawn on the images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core.faces import draw
+from ..cscs_core.io.images import clean
 from ..cscs_core.types import FaceSet
-from . import host, node_ui, sockets
-from .batches import with_faces
+from . import batches, host, inputs, node_ui, sockets
 
 
 class PreviewFaces(io.ComfyNode):
@@ -19,8 +19,8 @@ class PreviewFaces(io.ComfyNode):
             node_id="CSCS_PreviewFaces",
             display_name="Preview Faces (CSCS)",
             category="CSCS",
-            description="Draws boxes and numbers of faces on the images and shows them. Use it behind Detect Faces, "
-            "Select Faces or Track Faces to see what they do.",
+            description="Draws the boxes and numbers of faces on the images. Use it after Detect Faces, Select Faces "
+            "or Track Faces to check what they found.",
             search_aliases=["show faces", "face boxes", "draw landmarks", "face mesh", "debug faces"],
             essentials_category="Face",
             is_output_node=True,
@@ -31,28 +31,30 @@ class PreviewFaces(io.ComfyNode):
                     "numbers",
                     options=["faces", "tracks", "none"],
                     default="faces",
-                    tooltip="What is written on the boxes. faces: the place of each in its image, as faces_index "
-                    "counts. tracks: the number of the person, behind Track Faces. none: boxes alone.",
+                    tooltip="The numbers on the boxes. faces: the number in its image, as in faces_index. tracks: the "
+                    "track number, after Track Faces. none: no numbers.",
                 ),
                 io.Boolean.Input(
                     "landmarks",
                     default=True,
                     advanced=True,
-                    tooltip="The five points by which faces are cut out. Look at them when a swap sits askew.",
+                    tooltip="Draws the five landmarks that align the face. Check them if a swapped face is tilted or "
+                    "shifted.",
                 ),
-                io.Boolean.Input(
+                inputs.switch(
                     "dense_mesh",
-                    default=False,
+                    "Draws all 468 landmarks. Check them if a mask misses the face or the expression is wrong.",
                     advanced=True,
-                    tooltip="All 468 points. Look at them when a mask misses the face or the expression is wrong.",
                 ),
                 sockets.Faces.Input(
                     "chosen",
                     optional=True,
-                    tooltip="Some of the faces, from Select Faces: they keep their colours, all others become grey.",
+                    tooltip="Some of the faces, from Select Faces. They keep their colours, and all others turn grey.",
                 ),
             ],
-            outputs=[io.Image.Output("image", tooltip="The images with the marks; those without faces are unchanged.")],
+            outputs=[
+                io.Image.Output("image", tooltip="The images with the drawings. Images without faces are unchanged.")
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -72,8 +74,8 @@ class PreviewFaces(io.ComfyNode):
         drawn = host.blank(image)
         for index in range(len(image)):
             host.raise_if_cancelled()
-            drawn[index] = image[index, ..., :3].nan_to_num(0.0, 1.0, 0.0)
-        for rows, frame, here in with_faces(image, faces, torch.device("cpu")):
+            drawn[index] = clean(image[index, ..., :3].float())
+        for rows, frame, here in batches.with_faces(image, faces, torch.device("cpu")):
             written = {"tracks": here.track, "none": torch.full_like(here.track, -1)}.get(numbers)
             kept = None if bright is None else bright[rows]
             marked = draw.boxes(frame, here, numbers=written, chosen=kept, points=landmarks, dense=dense_mesh)
@@ -82,12 +84,12 @@ class PreviewFaces(io.ComfyNode):
 
 
 def _among(faces: FaceSet, chosen: FaceSet) -> Tensor:
-    """Which faces are among the chosen, (F,) bool: the same place of the same image."""
+    """Which faces are among the chosen, (F,) bool: those with the same box in the same image."""
     kept = {(frame, *box) for frame, box in zip(chosen.frame.tolist(), chosen.box.tolist(), strict=True)}
     places = zip(faces.frame.tolist(), faces.box.tolist(), strict=True)
     return torch.tensor([(frame, *box) in kept for frame, box in places], dtype=torch.bool)
 
 
 def _badge(faces: FaceSet, image: Tensor) -> str:
-    count = f"{len(faces)} face{'s' * (len(faces) != 1)}"
+    count = node_ui.plural(len(faces), "face")
     return count if image.shape[0] == 1 else f"{count} in {image.shape[0]} images"

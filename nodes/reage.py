@@ -1,4 +1,4 @@
-"""Re-Age: the person of a picture at the age that other photos of the same person show."""
+"""Re-Age: a person at the age that other photos of the same person show."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..cscs_core import pipeline
-from ..cscs_core.faces.select import ORDERS, describe_place
 from ..cscs_core.faces.swappers.base import largest_size
 from ..cscs_core.tasks.reage import SAME_PERSON, TAKES, ReAged, reage
-from . import host, loaded, node_ui, sockets
-from . import identity as person
+from . import frame_report, host, inputs, loaded, node_ui
+from .identity import read_identity
 
 
 class ReAge(io.ComfyNode):
@@ -21,100 +20,74 @@ class ReAge(io.ComfyNode):
             display_name="Re-Age (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Shows a person younger or older, as a photo of the same person at that age shows them. No age "
-            "is made up: the reference photo brings it. Only for people who agreed.",
+            description="Makes a person younger or older, as another photo of the same person shows them. The age "
+            "comes from that reference photo; nothing is invented. Only for people who agreed.",
             search_aliases=["age", "aging", "ageing", "de-age", "younger", "older", "face aging", "rejuvenate"],
             inputs=[
-                io.Image.Input("image", tooltip="The picture, or the frames of a video, of the person today."),
+                io.Image.Input("image", tooltip="An image of the person today, or the frames of a video."),
                 io.Image.Input(
                     "reference",
-                    tooltip="A photo of the same person at the other age, or a batch of several. Of several people in "
-                    "one the largest face counts. Best is one that looks the same way as the image, without glasses.",
+                    tooltip="One or more photos of the same person at the other age. The largest face in each is "
+                    "used. A photo with the same head pose and without glasses works best.",
                 ),
                 io.Combo.Input(
                     "take",
                     options=list(TAKES),
                     default=TAKES[0],
-                    tooltip="What comes from the reference. whole face: all of it, the greatest change. skin: the "
-                    "person keeps their own eyes, brows and mouth, with gaze and smile. fine detail: only wrinkles "
-                    "and pores, under the image's own light and forms; the smallest change.",
+                    tooltip="What to take from the reference. whole face: everything, the strongest change. skin: "
+                    "keeps the person's own eyes, brows and mouth, with gaze and smile. fine detail: only wrinkles "
+                    "and pores, with the image's own light and shapes; the weakest change.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Lower it for an age in between.",
-                ),
-                io.Combo.Input(
-                    "faces_order",
-                    options=list(ORDERS),
-                    default=ORDERS[0],
-                    tooltip="How faces are numbered; counts only when faces_index says something.",
-                ),
-                io.String.Input(
+                inputs.slider("strength", 1.0, "Lower it for an age in between."),
+                inputs.faces_order("How faces are numbered. Only used if faces_index is not empty."),
+                inputs.numbers(
                     "faces_index",
-                    default="",
-                    placeholder="the most alike, or 0, or 0,2",
-                    tooltip="Leave it empty: in each frame the face most like the reference is re-aged. Write a number "
-                    "when that is the wrong one, as may be across many years.",
+                    "Leave it empty to re-age the face most similar to the reference in each frame. Enter a number if "
+                    "that is the wrong face, which can happen across many years.",
+                    "most similar, or 0, or 0,2",
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "same_person_threshold",
-                    default=SAME_PERSON,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Below this likeness of face and reference the report warns that they may be two people. "
+                    SAME_PERSON,
+                    "If face and reference are less similar than this, the report warns that they may be two people. "
                     "Childhood photos are often below it.",
+                    low=-1.0,
+                    step=0.01,
                 ),
-                io.Boolean.Input(
+                inputs.switch(
                     "same_person_only",
-                    default=False,
-                    tooltip="On: a face below the threshold is left alone. Turn it on for a video in which the person "
-                    "is not always there.",
+                    "Skips faces below the threshold. Turn it on for a video in which the person is not always "
+                    "visible.",
                 ),
-                io.Combo.Input(
-                    "resolution",
-                    options=["256", "512"],
-                    default="512",
-                    tooltip="Pixels along a side of the face that is worked on. 512 keeps wrinkles; 256 is quicker.",
+                inputs.resolution(
+                    ("256", "512"),
+                    "Side length of the aligned crop in pixels. 512 keeps wrinkles. Choose 256 to be faster.",
                 ),
-                io.Float.Input(
-                    "detection_threshold",
-                    default=0.5,
-                    min=0.05,
-                    max=0.95,
-                    step=0.05,
-                    advanced=True,
-                    tooltip="Lower it when a face is missed, raise it when something that is no face is taken for one.",
+                inputs.detection_threshold(
+                    "Lower it if a face is missed. Raise it if something is changed that is not a face.", advanced=True
                 ),
-                sockets.Swapper.Input(
-                    "swapper",
-                    optional=True,
-                    tooltip="From Load Model; the bundled one if nothing is connected. lite and warp lay the "
-                    "reference's own skin on; most networks smooth the age away.",
+                inputs.swapper(
+                    "lite and warp copy the skin of the reference. Most other networks smooth the age away."
                 ),
-                sockets.Detector.Input(
-                    "detector", optional=True, tooltip="From Load Model; the bundled one if nothing is connected."
-                ),
+                inputs.detector(),
             ],
             outputs=[
-                io.Image.Output("image", tooltip="The person at the other age; frames without a face are unchanged."),
-                io.Mask.Output("mask", tooltip="White where pixels were replaced, for a second pass over the face."),
+                io.Image.Output("image", tooltip="The person at the other age. Frames without a face are unchanged."),
+                io.Mask.Output("mask", tooltip="White where pixels changed, for a second pass over the face."),
                 io.Float.Output(
                     "similarity",
-                    tooltip="How alike the person and the reference were before, -1 to 1, the mean of all faces that "
-                    "were re-aged; 0 if none was.",
+                    tooltip="Similarity of person and reference before the change, -1 to 1, averaged over all re-aged "
+                    "faces. 0 if there are none.",
                 ),
-                io.String.Output("report", tooltip="One line per frame and face: likeness before and after, warnings."),
+                io.String.Output(
+                    "report", tooltip="One line per frame and face: similarity before and after, warnings."
+                ),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, faces_index: str | None) -> bool | str:
-        return host.checked(faces_index=faces_index)
+        return host.validate_numbers(faces_index=faces_index)
 
     @classmethod
     def execute(
@@ -134,7 +107,7 @@ class ReAge(io.ComfyNode):
     ) -> io.NodeOutput:
         indices = host.numbers(faces_index, "faces_index")
         models, engine = loaded.ready_with(image, swapper, detector)
-        identity = person.read(reference, models, "reference", detection=detection_threshold)
+        identity = read_identity(reference, models, "reference", detection=detection_threshold)
         known = pipeline.prepare_source(identity, engine, models)
         result, touched, before, lines = host.blank(image), host.blank(image, 1), [], []
         for index, frame in host.frames(image, models.device):
@@ -153,23 +126,18 @@ class ReAge(io.ComfyNode):
             )
             result[index], touched[index] = host.pixels(done.image)[0], host.pixels(done.mask)[0]
             before += done.before.tolist()
-            lines += _lines(index, done, same_person_threshold)
+            lines += frame_report.frame_lines(index, "re-aged", _faces(done, same_person_threshold), done.skipped)
         similarity = sum(before) / max(1, len(before))
-        count = f"{node_ui.plural(len(before), 'face')}, likeness before {similarity:.2f}"
-        ui = {**node_ui.compare(image, result), **node_ui.badge(count if before else "no face re-aged")}
-        report = "\n".join(lines) or "no image came in"
-        return io.NodeOutput(result, touched[..., 0], similarity, report, ui=ui)
+        badge = frame_report.badge("re-aged", before, "similarity before")
+        ui = {**node_ui.compare(image, result), **node_ui.badge(badge)}
+        return io.NodeOutput(result, touched[..., 0], similarity, frame_report.text(lines), ui=ui)
 
 
-def _lines(index: int, done: ReAged, threshold: float) -> list[str]:
-    if not len(done.faces):
-        return [f"frame {index} is unchanged: {'; '.join(done.skipped)}"]
-    lines = [f"frame {index}: {node_ui.plural(len(done.faces), 'face')} re-aged"]
+def _faces(done: ReAged, threshold: float) -> list[str]:
+    lines = []
     rows = zip(done.faces.box.tolist(), done.before.tolist(), done.after.tolist(), strict=True)
     for box, before, after in rows:
-        lines.append(
-            f"  face at {describe_place(box)}: likeness to the reference {before:.2f} before, {after:.2f} after"
-        )
+        lines.append(frame_report.face(box, f"similarity to the reference {before:.2f} before, {after:.2f} after"))
         if before < threshold:
-            lines.append(f"  {before:.2f} is below {threshold:.2f}: image and reference may show two different people")
-    return lines + [f"  left alone: {reason}" for reason in done.skipped]
+            lines.append(f"{before:.2f} is below {threshold:.2f}: image and reference may show two different people")
+    return lines

@@ -1,4 +1,4 @@
-"""Face Report: how well a swap went, face by face, in numbers."""
+"""Face Report: the quality of a swap in numbers, face by face."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..cscs_core.faces.identity import embedded_by
 from ..cscs_core.faces.select import ORDERS, order
 from ..cscs_core.tasks.report import FaceMeasures, report, sentences
 from ..cscs_core.types import FaceSet, Identity
-from . import batches, host, loaded, node_ui, sockets
+from . import batches, host, inputs, loaded, node_ui, sockets
 
 _MOST = 32  # cards; each takes 3 MB
 
@@ -28,54 +28,49 @@ class FaceReport(io.ComfyNode):
             node_id="CSCS_FaceReport",
             display_name="Face Report (CSCS)",
             category="CSCS",
-            description="Compares pictures before and after a swap, face by face: likeness, pose, expression, seam. "
+            description="Compares images before and after a swap, face by face: similarity, pose, expression, seam. "
             "Use it to choose settings, or to find the bad frames of a video.",
             search_aliases=["face similarity", "face compare", "face distance", "quality", "before after", "metrics"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("target", tooltip="The pictures or frames before the swap."),
-                io.Image.Input("result", tooltip="The same pictures after it: as many, of the same size."),
-                io.Float.Input(
-                    "detection_threshold",
-                    default=0.5,
-                    min=0.05,
-                    max=0.95,
-                    step=0.05,
+                io.Image.Input("target", tooltip="The images or frames before the swap."),
+                io.Image.Input("result", tooltip="The same images after the swap, as many and of the same size."),
+                inputs.detection_threshold(
+                    "Lower it if a face is missed, or reported as not found again although it is there. Raise it if "
+                    "something is counted that is not a face.",
                     advanced=True,
-                    tooltip="Lower it when a face is missed or said to be gone though you see it; raise it when "
-                    "something that is no face is counted.",
                 ),
                 sockets.Identity.Input(
                     "identity",
                     optional=True,
-                    tooltip="Who the faces should look like, from Face Identity. Without it the likeness to the source "
-                    "is not said.",
+                    tooltip="The person who was put in, from Face Identity. Without it the similarity to the source "
+                    "is not reported.",
                 ),
                 sockets.Faces.Input(
                     "faces",
                     optional=True,
-                    tooltip="Which faces of target, from Detect Faces or Select Faces. Without it all that are found.",
+                    tooltip="The faces of target to compare, from Detect Faces or Select Faces. If nothing is "
+                    "connected, all faces are compared.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where pixels were replaced: the mask output of Face Swap. Without it the seam is not "
-                    "said. Stretched to the target's size.",
+                    tooltip="The mask output of Face Swap. Without it the seam is not reported. It is resized to the "
+                    "target.",
                 ),
-                sockets.Detector.Input(
-                    "detector", optional=True, tooltip="From Load Model, when faces are missed. Also tells who is who."
-                ),
+                inputs.detector("Connect it if faces are missed. Its face recognition compares the faces."),
             ],
             outputs=[
-                io.String.Output("report", tooltip="All figures as text, and a line that sums them up."),
+                io.String.Output("report", tooltip="All values as text, with a summary line."),
                 io.String.Output("json", tooltip="The same for programs: a list with one object per face."),
                 io.Float.Output(
                     "similarity",
-                    tooltip="The lowest likeness among the faces that changed, -1 to 1: to the source if identity is "
-                    "connected, otherwise to the face before. A face not found again counts 0; 0 if none changed.",
+                    tooltip="The lowest similarity among the changed faces, -1 to 1: to the source if identity is "
+                    "connected, otherwise to the original face. A face that is not found again counts as 0. 0 if no "
+                    "face changed.",
                 ),
                 io.Image.Output(
-                    "picture", tooltip=f"Before and after with the figures, a picture per face, the first {_MOST}."
+                    "picture", tooltip=f"Before, after and the values, one image per face, for the first {_MOST} faces."
                 ),
             ],
         )
@@ -93,7 +88,8 @@ class FaceReport(io.ComfyNode):
     ) -> io.NodeOutput:
         if target.shape[:3] != result.shape[:3]:
             raise ValueError(
-                f"target is {_size(target)} and result is {_size(result)}: connect the same images before and after"
+                f"target is {_size(target)} and result is {_size(result)}: connect the same images before and after "
+                "the swap"
             )
         given = None if faces is None else host.rebuild(faces, FaceSet, "faces")
         if given is not None:
@@ -118,15 +114,15 @@ class FaceReport(io.ComfyNode):
                     sheets.append(cards.card(before, after, here[[row.face]], sentences(row)))
             if not measured:
                 lines.append(f"frame {index}: no face found")
-        lowest = min((_likeness(row, person is not None) for row in rows if row.changed), default=0.0)
-        said = _summary(rows, lowest, person is not None)
-        text = "\n".join([said, *lines])
-        ui = {**node_ui.compare(target, result), **node_ui.text(text), **node_ui.badge(said)}
+        lowest = min((_similarity(row, person is not None) for row in rows if row.changed), default=0.0)
+        summary = _summary(rows, lowest, person is not None)
+        text = "\n".join([summary, *lines])
+        ui = {**node_ui.compare(target, result), **node_ui.text(text), **node_ui.badge(summary)}
         picture = host.pixels(torch.stack(sheets or [cards.blank(["no face found"])]))
         return io.NodeOutput(text, _json(rows), lowest, picture, ui=ui)
 
 
-def _likeness(row: FaceMeasures, to_source: bool) -> float:
+def _similarity(row: FaceMeasures, to_source: bool) -> float:
     return (row.similarity_to_source if to_source else row.similarity_to_before) or 0.0
 
 
@@ -134,12 +130,12 @@ def _summary(rows: Sequence[FaceMeasures], lowest: float, to_source: bool) -> st
     if not rows:
         return "no face found"
     changed = [row for row in rows if row.changed]
-    said = f"{node_ui.plural(len(rows), 'face')}, {len(changed)} changed"
+    text = f"{node_ui.plural(len(rows), 'face')}, {len(changed)} changed"
     if changed:
-        said += f", likeness to {'the source' if to_source else 'before'} {lowest:.2f}"
-        said += " at the lowest" * (len(changed) > 1)
+        lowest_of = "lowest similarity" if len(changed) > 1 else "similarity"
+        text += f", {lowest_of} to the {'source' if to_source else 'original face'} {lowest:.2f}"
     gone = sum(not row.found for row in rows)
-    return said + (f", {gone} not found again" if gone else "")
+    return text + (f", {gone} not found again" if gone else "")
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
@@ -147,7 +143,7 @@ def _indented(lines: Sequence[str]) -> list[str]:
 
 
 def _json(rows: Sequence[FaceMeasures]) -> str:
-    """A list of objects with the names of Measured; what is not known is null."""
+    """A list of objects with the fields of FaceMeasures; unknown values are null."""
     return json.dumps([{key: _rounded(value) for key, value in asdict(row).items()} for row in rows], allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Save Image with Provenance: files that say what they are."""
+"""Save Image with Provenance: image files that say that they were edited."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..cscs_core.io import images
 from ..cscs_core.io.provenance import LABEL, labelled, synthetic
-from . import host
+from . import host, inputs
 
 FORMATS = ("png", "jpg", "webp")
 
@@ -24,54 +24,53 @@ class SaveImage(io.ComfyNode):
             node_id="CSCS_SaveImage",
             display_name="Save Image with Provenance (CSCS)",
             category="CSCS",
-            description="Saves images to ComfyUI's output folder and writes into each file that its faces were edited "
-            "by software. Put it last, in place of Save Image.",
+            description="Saves images to ComfyUI's output folder and notes in each file that its faces were edited by "
+            "software. Use it as the last node, in place of Save Image.",
             search_aliases=["save image", "metadata", "provenance", "ai label", "xmp", "jpg", "webp", "watermark"],
             essentials_category="Face",
             is_output_node=True,
             inputs=[
-                io.Image.Input("image", tooltip="The pictures to save, each to a file of its own."),
+                io.Image.Input("image", tooltip="The images to save, one file each."),
                 io.String.Input(
                     "filename_prefix",
                     default="CSCS",
-                    tooltip="How file names begin; a number follows. portraits/CSCS makes a subfolder. %year%, "
-                    "%month%, %day%, %width% and %height% are filled in, as by ComfyUI's Save Image.",
+                    tooltip="The start of the file names; a number follows. portraits/CSCS saves to a subfolder. "
+                    "%year%, %month%, %day%, %width% and %height% are filled in, as in ComfyUI's Save Image.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default=FORMATS[0],
-                    tooltip="png keeps every pixel, transparency and the workflow. jpg is read everywhere, without "
-                    "transparency or workflow. webp is the smallest and keeps both.",
+                    tooltip="png keeps every pixel, transparency and the workflow. jpg opens everywhere, but without "
+                    "transparency or workflow. webp keeps both in the smallest file.",
                 ),
                 io.Int.Input(
                     "quality",
                     default=95,
                     min=1,
                     max=100,
-                    tooltip="For jpg and webp. Lower it for smaller files: 85 is enough for a web page.",
+                    tooltip="Only used for jpg and webp. Lower it for smaller files. 85 is enough for a web page.",
                 ),
                 io.Boolean.Input(
                     "provenance",
                     default=True,
-                    tooltip="Writes into the file, unseen, that its faces were edited by software (XMP with the IPTC "
-                    "digital source type). No names, no paths. Turn it off only for pictures without a swapped face.",
+                    tooltip="Adds an invisible note to the file that its faces were edited by software (XMP with the "
+                    "IPTC digital source type). It has no names and no paths. Turn it off only for images without "
+                    "swapped faces.",
                 ),
-                io.Boolean.Input(
+                inputs.switch(
                     "visible_label",
-                    default=False,
-                    tooltip=f"Draws a small plate with the words {LABEL} into the lower right corner. Turn "
-                    "it on where people who see the picture must be told.",
+                    f"Draws a small {LABEL} label in the lower right corner. Turn it on where viewers must be told.",
                 ),
                 io.Boolean.Input(
                     "workflow",
                     default=True,
                     advanced=True,
-                    tooltip="Keeps the workflow in png and webp files, so that dropping one on ComfyUI opens it. Turn "
-                    "it off before publishing: it tells your file names and settings.",
+                    tooltip="Saves the workflow in png and webp files, so that ComfyUI opens it if you drop the file "
+                    "there. Turn it off before you publish: it contains your file names and settings.",
                 ),
             ],
-            outputs=[io.Image.Output("image", tooltip="The pictures that came in, without the plate.")],
+            outputs=[io.Image.Output("image", tooltip="The incoming images, without the label.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
@@ -104,7 +103,7 @@ class SaveImage(io.ComfyNode):
 
     @classmethod
     def _texts(cls) -> dict[str, str]:
-        """What ComfyUI's own Save Image writes into a PNG."""
+        """The texts that ComfyUI's own Save Image writes to a PNG."""
         if args.disable_metadata:
             return {}
         prompt = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}

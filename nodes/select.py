@@ -1,4 +1,4 @@
-"""Select Faces: some of the faces found, and why not the others."""
+"""Select Faces: keeps some of the faces and reports why the others were left out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from torch import Tensor
 
 from ..cscs_core import pipeline
 from ..cscs_core.faces.identity import embedded_by
-from ..cscs_core.faces.select import GENDERS, ORDERS, choose, share_inside
+from ..cscs_core.faces.select import choose, share_inside
 from ..cscs_core.types import FaceSet, Identity
-from . import host, loaded, node_ui, sockets
-from .batches import with_faces
+from . import batches, host, inputs, loaded, node_ui, sockets
 
-_ANY = "any"
 _OLDEST = 120  # years
 
 
@@ -25,50 +23,27 @@ class SelectFaces(io.ComfyNode):
             display_name="Select Faces (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Keeps some of the faces that were found: of one person, in a painted area, of a size, by "
-            "number. First the filters leave faces out, then the rest is numbered. Says of every face left out why.",
+            description="Keeps some of the detected faces: by person, painted area, size or number. The filters come "
+            "first, then the remaining faces are numbered. Reports why each face was left out.",
             search_aliases=["choose faces", "filter faces", "face index", "face by gender", "pick face", "face picker"],
             inputs=[
                 io.Image.Input("image", tooltip="The images in which the faces were found."),
-                sockets.Faces.Input("faces", tooltip="From Detect Faces or Track Faces."),
-                io.Combo.Input(
-                    "faces_order",
-                    options=list(ORDERS),
-                    default=ORDERS[0],
-                    tooltip="How the faces that pass the filters are numbered in each image. left-right is the "
-                    "steadiest for a group photo, large-small for one main person.",
+                sockets.Faces.Input("faces", tooltip="The faces, from Detect Faces or Track Faces."),
+                inputs.faces_order(
+                    "How the faces that pass the filters are numbered in each image. left-right is best for a group "
+                    "photo, large-small for one main person."
                 ),
-                io.String.Input(
-                    "faces_index",
-                    default="",
-                    placeholder="all, or 0, or 0,2",
-                    tooltip="Which of the faces that pass the filters are kept in each image. Empty: all of them. 0: "
-                    "the first in faces_order. 0,2: the first and the third. Clicking the boxes in the picture writes "
-                    "it.",
+                inputs.faces_index(
+                    "Which of the faces that pass the filters to keep in each image.",
+                    "You can also click the boxes in the preview.",
                 ),
-                io.Combo.Input(
-                    "gender",
-                    options=[_ANY, *GENDERS],
-                    default=_ANY,
-                    tooltip="Change it to keep only faces that look so. Known only of faces found with an insightface "
-                    "pack such as buffalo_l; a face of which it is not known is left out.",
+                inputs.gender(
+                    "Keeps only faces that look female or male. Only insightface packs such as buffalo_l estimate it. "
+                    "Faces without an estimate are left out."
                 ),
-                io.Float.Input(
-                    "reference_threshold",
-                    default=0.5,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Counts only with a reference connected. Raise it when other people are kept too, lower it "
-                    "when the person is missed in some frames.",
-                ),
-                io.String.Input(
-                    "tracks",
-                    default="",
-                    placeholder="all, or 0, or 0,2",
-                    advanced=True,
-                    tooltip="Behind Track Faces: the numbers of the people to keep through the whole video. Empty: "
-                    "everybody.",
+                inputs.reference_threshold("kept"),
+                inputs.numbers(
+                    "tracks", "After Track Faces: track numbers to keep. Empty: all of them.", advanced=True
                 ),
                 io.Int.Input(
                     "smallest_face",
@@ -76,7 +51,7 @@ class SelectFaces(io.ComfyNode):
                     min=0,
                     max=16384,
                     advanced=True,
-                    tooltip="Pixels across. Raise it to leave out people in the background; 0 keeps all.",
+                    tooltip="Width in pixels. Raise it to leave out people in the background. 0 keeps all.",
                 ),
                 io.Int.Input(
                     "largest_face",
@@ -84,7 +59,7 @@ class SelectFaces(io.ComfyNode):
                     min=1,
                     max=16384,
                     advanced=True,
-                    tooltip="Pixels across. Lower it to leave out people in front.",
+                    tooltip="Width in pixels. Lower it to leave out people in the foreground.",
                 ),
                 io.Int.Input(
                     "age_from",
@@ -92,8 +67,8 @@ class SelectFaces(io.ComfyNode):
                     min=0,
                     max=_OLDEST,
                     advanced=True,
-                    tooltip="Years. Raise it to leave out faces that look younger. Ages are guesses, known only of "
-                    "faces found with an insightface pack; with a range set a face of unknown age is left out.",
+                    tooltip="In years. Raise it to leave out faces that look younger. Ages are estimates of an "
+                    "insightface pack. If you set a range, faces without an estimate are left out.",
                 ),
                 io.Int.Input(
                     "age_to",
@@ -101,37 +76,32 @@ class SelectFaces(io.ComfyNode):
                     min=0,
                     max=_OLDEST,
                     advanced=True,
-                    tooltip="Years. Lower it to leave out faces that look older; the rest is as with age_from.",
+                    tooltip="In years. Lower it to leave out faces that look older. See age_from.",
                 ),
                 sockets.Identity.Input(
                     "reference",
                     optional=True,
-                    tooltip="The person to keep, from Face Identity. The surest way to one person in a group or a "
-                    "video.",
+                    tooltip="The person to keep, from Face Identity. The most reliable way to pick one person from a "
+                    "group or a video.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Keeps faces with at least half of their box in white. Paint one over the people meant. "
-                    "Stretched to the image's size.",
+                    tooltip="Keeps faces with at least half of their box in a white area. Paint white over the people "
+                    "to keep. It is resized to the image.",
                 ),
-                sockets.Detector.Input(
-                    "detector",
-                    optional=True,
-                    tooltip="From Load Model: whose recogniser compares faces with reference. Without it the bundled "
-                    "one.",
-                ),
+                inputs.recogniser("compares the faces with reference"),
             ],
             outputs=[
-                sockets.Faces.Output("faces", tooltip="The faces kept, in the order of their numbers."),
-                io.Int.Output("count", tooltip="How many faces are kept in all images together."),
-                io.String.Output("skipped", tooltip="One line per face left out: where it is, and why."),
+                sockets.Faces.Output("faces", tooltip="The faces that were kept, in the order of their numbers."),
+                io.Int.Output("count", tooltip="The number of faces kept in all images together."),
+                io.String.Output("skipped", tooltip="One line per face that was left out: where it is, and why."),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, faces_index: str | None, tracks: str | None) -> bool | str:
-        return host.checked(faces_index=faces_index, tracks=tracks)
+        return host.validate_numbers(faces_index=faces_index, tracks=tracks)
 
     @classmethod
     def execute(
@@ -157,35 +127,35 @@ class SelectFaces(io.ComfyNode):
             faces,
             order=faces_order,
             indices=host.numbers(faces_index, "faces_index"),
-            likeness=None if reference is None else _likeness(image, faces, reference, detector),
+            likeness=None if reference is None else _similarity(image, faces, reference, detector),
             threshold=reference_threshold,
             within=None if mask is None else _within(image, faces, mask),
             smallest=smallest_face,
             largest=largest_face,
-            gender=None if gender == _ANY else gender,
+            gender=None if gender == inputs.ANY else gender,
             age=None if (age_from, age_to) == (0, _OLDEST) else (age_from, age_to),
             tracks=host.numbers(tracks, "tracks"),
         )
-        skipped = "\n".join(chosen.skipped) or ("no face is left out" if len(faces) else "no face came in")
+        skipped = "\n".join(chosen.skipped) or ("no face was left out" if len(faces) else "no faces received")
         badge = f"{len(chosen.faces)} of {len(faces)} faces"
         shows = node_ui.badge(badge) | node_ui.picker(image, chosen.candidates, chosen.faces)
         return io.NodeOutput(chosen.faces, len(chosen.faces), skipped, ui=shows)
 
 
-def _likeness(image: Tensor, faces: FaceSet, reference: Identity, detector: loaded.Choice | None) -> Tensor:
-    """The cosine of each face and the reference, (F,)."""
-    finder = loaded.ready(image, detector)
-    person = embedded_by(host.rebuild(reference, Identity, "reference").to(finder.device), finder.encoder)
-    alike = torch.zeros_like(faces.score)
-    for rows, frame, here in with_faces(image, faces, finder.device):
-        alike[rows] = pipeline.likeness(frame, here, person, finder).to(alike)
-    return alike
+def _similarity(image: Tensor, faces: FaceSet, reference: Identity, detector: loaded.Choice | None) -> Tensor:
+    """The cosine similarity of each face to the reference, (F,)."""
+    models = loaded.ready(image, detector)
+    person = embedded_by(host.rebuild(reference, Identity, "reference").to(models.device), models.encoder)
+    similarity = torch.zeros_like(faces.score)
+    for rows, frame, here in batches.with_faces(image, faces, models.device):
+        similarity[rows] = pipeline.likeness(frame, here, person, models).to(similarity)
+    return similarity
 
 
 def _within(image: Tensor, faces: FaceSet, mask: Tensor) -> Tensor:
-    """How much of each face is white in the MASK, (F,)."""
+    """The white share of each face's box in the MASK, (F,) 0..1."""
     white = torch.zeros_like(faces.score)
-    for rows, frame, here in with_faces(image, faces, torch.device("cpu")):
+    for rows, frame, here in batches.with_faces(image, faces, torch.device("cpu")):
         limit = host.limit(mask, int(faces.frame[rows][0]), frame)
         white[rows] = 1.0 if limit is None else share_inside(here, limit)
     return white

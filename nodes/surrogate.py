@@ -1,4 +1,4 @@
-"""Source Surrogate, Target Surrogate: made-up pictures whose right answer is a real one."""
+"""Source Surrogate and Target Surrogate: synthetic training inputs whose correct swap is a real photo."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..cscs_core.surrogates.source import Chance, SourceOptions, source_surrogat
 from ..cscs_core.surrogates.target import Judge, erase_identity, from_donor, from_swapper, identities_of
 from ..cscs_core.tasks.example_people import GROWN, example_crops
 from ..cscs_core.types import Crops, Identity
-from . import host, loaded, sockets, surrogate_common
+from . import host, inputs, loaded, sockets, surrogate_common
 
 _KINDS = ("donor", "swapper", "erase")
-_SAME = 0.5  # likeness from which a donor is the face itself
-_BLURRED = 0.1  # how much more alike an erased face may be: encoders read blurred ones, too
+_SAME = 0.5  # a donor at least this similar is the same person
+_BLURRED = 0.1  # how much more similar an erased face may be, as encoders still recognise blurred faces
 
 
 class SourceSurrogate(io.ComfyNode):
@@ -32,8 +32,8 @@ class SourceSurrogate(io.ComfyNode):
             display_name="Source Surrogate (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Makes another picture of the same person out of each face: expression, turn of the head, "
-            "light, surroundings and picture quality change, who it is does not. The first half of a training pair.",
+            description="Makes another image of the same person from each face. Expression, head pose, light, "
+            "surroundings and image quality change, the identity does not. It is the source of a training pair.",
             search_aliases=[
                 "augment face",
                 "same person",
@@ -43,47 +43,42 @@ class SourceSurrogate(io.ComfyNode):
                 "proxy",
             ],
             inputs=[
-                surrogate_common.crops_input("The faces to make other pictures of, from Align Faces."),
+                surrogate_common.crops_input("The faces to change, from Align Faces."),
                 surrogate_common.seed_input(),
-                surrogate_common.strength_input(
-                    "expression", 1.0, "How far lids, brows, lips and jaw move. Lower it when mouths look odd."
+                inputs.slider(
+                    "expression",
+                    1.0,
+                    "How far eyelids, brows, lips and jaw move. Lower it if mouths look odd.",
                 ),
-                surrogate_common.strength_input(
-                    "pose", 1.0, "How far the head turns; 1 is up to 20 degrees. Lower it when noses bend."
+                inputs.slider(
+                    "pose", 1.0, "How far the head turns. 1 is up to 20 degrees. Lower it if noses look bent."
                 ),
-                surrogate_common.strength_input(
-                    "light", 1.0, "How much a lamp from one side and other colours change the picture."
+                inputs.slider(
+                    "light", 1.0, "How strongly side light and other colours change the image. Lower it for less."
                 ),
-                surrogate_common.strength_input(
-                    "damage", 0.3, "How blurred, grainy and compressed the picture gets. 0 keeps it as clear as it was."
+                inputs.slider(
+                    "damage", 0.3, "How much blur, noise and compression to add. 0 keeps the image as sharp as it was."
                 ),
                 io.Boolean.Input(
                     "surroundings",
                     default=True,
-                    tooltip="Gives the face hair and background of somebody else. Turn it off to keep its own.",
+                    tooltip="Gives the face the hair and background of another person. Turn it off to keep its own.",
                 ),
-                io.Boolean.Input(
-                    "mirror",
-                    default=False,
-                    tooltip="Shows the face from the other side, as in a mirror. Leave it off when the crops are to be "
-                    "pasted back.",
-                ),
+                inputs.switch("mirror", "Mirrors the face. Leave it off if you paste the crops back."),
                 surrogate_common.tries_input(),
-                io.Float.Input(
+                inputs.slider(
                     "least_likeness",
-                    default=0.5,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How alike picture and face must be for the picture to be accepted. Raise it when people "
-                    "become somebody else, lower it when hardly anything is accepted.",
+                    0.5,
+                    "An image is accepted if it is at least this similar to the face. Raise it if people turn into "
+                    "someone else. Lower it if hardly any image is accepted.",
+                    low=-1.0,
                     advanced=True,
                 ),
                 sockets.Crops.Input(
                     "others",
                     optional=True,
-                    tooltip="Faces whose hair and background are borrowed, from Align Faces. Not connected, the "
-                    "bundled example people lend theirs.",
+                    tooltip="Faces from Align Faces whose hair and background are borrowed. If nothing is connected, "
+                    "the bundled example people are used.",
                 ),
                 surrogate_common.detector_input(),
             ],
@@ -109,8 +104,8 @@ class SourceSurrogate(io.ComfyNode):
         crops = host.rebuild(crops, Crops, "crops")
         if not len(crops):
             return surrogate_common.result(crops)
-        tools = loaded.ready(surrogate_common.image(crops), detector)
-        lenders = _somebody(others, "others", crops, tools)
+        models = loaded.ready(surrogate_common.image(crops), detector)
+        lenders = _donor_crops(others, "others", crops, models)
         lit, poor = Chance(1.0, light), Chance(1.0, damage)
         options = SourceOptions(
             expression=Chance(1.0, expression),
@@ -127,14 +122,14 @@ class SourceSurrogate(io.ComfyNode):
             crops,
             seed,
             lambda one, generator: source_surrogate(one, generator, options, others=lenders),
-            tools.encoder,
-            lambda before, made, likeness: likeness >= least_likeness,
+            models.encoder,
+            lambda before, made, similarity: similarity >= least_likeness,
             tries,
-            device=tools.device,
+            device=models.device,
             faces=host.with_progress,
             check_cancel=host.raise_if_cancelled,
         )
-        return surrogate_common.result(crops, outcome, f"likeness must be at least {least_likeness:.2f}")
+        return surrogate_common.result(crops, outcome, f"similarity must be at least {least_likeness:.2f}")
 
 
 class TargetSurrogate(io.ComfyNode):
@@ -145,47 +140,45 @@ class TargetSurrogate(io.ComfyNode):
             display_name="Target Surrogate (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Puts somebody else into each face's place: pose, expression, light and surroundings stay. The "
-            "second half of a training pair; a swap back should give the face that came in.",
+            description="Puts another person in the place of each face. Pose, expression, light and surroundings "
+            "stay. It is the target of a training pair: swapping the source into it should give the original face.",
             search_aliases=["anonymize face", "somebody else", "replace person", "training data", "proxy"],
             inputs=[
-                surrogate_common.crops_input("The faces whose place somebody else takes, from Align Faces."),
+                surrogate_common.crops_input("The faces to replace, from Align Faces."),
                 io.Combo.Input(
                     "kind",
                     options=list(_KINDS),
                     default=_KINDS[0],
-                    tooltip="donor lays on the face of the donor who is turned and lit most alike; swapper swaps a "
-                    "person in with the connected swapper; erase leaves only a coarse blur of other proportions.",
+                    tooltip="donor: pastes the face of the donor with the most similar pose and light. swapper: swaps "
+                    "a person in with the connected swapper. erase: leaves only a coarse blur with other proportions.",
                 ),
                 surrogate_common.seed_input(),
                 surrogate_common.tries_input(),
-                io.Float.Input(
+                inputs.slider(
                     "most_likeness",
-                    default=0.5,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How alike picture and face may be for the picture to be accepted; an erased face may be "
-                    "0.1 more. Lower it to be surer that it is somebody else.",
+                    0.5,
+                    "An image is accepted if it is at most this similar to the face; erased faces may be 0.1 above. "
+                    "Lower it to be more certain that it is another person.",
+                    low=-1.0,
                     advanced=True,
                 ),
                 sockets.Crops.Input(
                     "donors",
                     optional=True,
-                    tooltip="People who give their faces, from Align Faces; the more, the better one fits. Not "
-                    "connected, the bundled example people do.",
+                    tooltip="People whose faces are used, from Align Faces. The more there are, the better one fits. "
+                    "If nothing is connected, the bundled example people are used.",
                 ),
                 sockets.Swapper.Input(
                     "swapper",
                     optional=True,
-                    tooltip="Counts for kind swapper only: what swaps, from Load Model. Not connected, the bundled "
-                    "one.",
+                    tooltip="Only used by kind swapper: a swapper from Load Model. If nothing is connected, the "
+                    "bundled one is used.",
                 ),
                 sockets.Identity.Input(
                     "identity",
                     optional=True,
-                    tooltip="Counts for kind swapper only: the person to put in. Not connected, one of the donors is "
-                    "drawn for each face.",
+                    tooltip="Only used by kind swapper: the person to put in. If nothing is connected, a donor is "
+                    "picked at random for each face.",
                 ),
                 surrogate_common.detector_input(),
             ],
@@ -208,62 +201,64 @@ class TargetSurrogate(io.ComfyNode):
         crops = host.rebuild(crops, Crops, "crops")
         if not len(crops):
             return surrogate_common.result(crops)
-        tools, engine = _tools(crops, kind, swapper, detector)
-        make, most = _way(kind, crops, donors, identity, tools, engine), most_likeness + _BLURRED * (kind == "erase")
-        judge = Judge(landmarks=None if kind == "erase" else tools.landmarks)  # no points are found in a blur
+        models, engine = _load(crops, kind, swapper, detector)
+        make, most = _maker(kind, crops, donors, identity, models, engine), most_likeness + _BLURRED * (kind == "erase")
+        judge = Judge(
+            landmarks=None if kind == "erase" else models.landmarks
+        )  # a blurred face has no landmarks to find
         outcome = best_of_tries(
             crops,
             seed,
             make,
-            tools.encoder,
-            lambda before, made, likeness: likeness <= most and bool(judge.same_pose(before, made)),
+            models.encoder,
+            lambda before, made, similarity: similarity <= most and bool(judge.same_pose(before, made)),
             tries,
             alike=False,
-            device=tools.device,
+            device=models.device,
             faces=host.with_progress,
             check_cancel=host.raise_if_cancelled,
         )
         return surrogate_common.result(
-            crops, outcome, f"likeness must be at most {most:.2f}, pose and expression the same"
+            crops, outcome, f"similarity must be at most {most:.2f}, with the same pose and expression"
         )
 
 
-def _somebody(given: Crops | None, name: str, crops: Crops, tools: Models) -> Crops:
-    """The faces that came in as donors, or the example people, as large as the crops, on the device of the models."""
+def _donor_crops(given: Crops | None, name: str, crops: Crops, models: Models) -> Crops:
+    """The connected donors, or the example people, at the size of the crops and on the device of the models."""
     if given is None:
-        return example_crops(tools, crops.size)[:GROWN]
+        return example_crops(models, crops.size)[:GROWN]
     given = host.rebuild(given, Crops, name)
     if not len(given):
-        raise ValueError(f"{name} holds no face; connect Align Faces of photos with people, or disconnect it")
-    return resize(given.to(tools.device), crops.size)
+        raise ValueError(f"{name} has no faces; connect Align Faces of photos with people, or disconnect it")
+    return resize(given.to(models.device), crops.size)
 
 
-def _tools(crops: Crops, kind: str, swapper: object, detector: object) -> tuple[Models, Swapper | None]:
-    """The networks that the kind needs."""
+def _load(crops: Crops, kind: str, swapper: object, detector: object) -> tuple[Models, Swapper | None]:
+    """The networks that this kind needs."""
     if kind == "swapper":
         return loaded.ready_with(surrogate_common.image(crops), swapper, detector)
     return loaded.ready(surrogate_common.image(crops), detector), None
 
 
-def _way(
-    kind: str, crops: Crops, donors: Crops | None, identity: Identity | None, tools: Models, engine: Swapper | None
+def _maker(
+    kind: str, crops: Crops, donors: Crops | None, identity: Identity | None, models: Models, engine: Swapper | None
 ) -> Make:
-    """How somebody else gets into a face's place."""
+    """The function that puts another person in the place of a face."""
     if kind == "erase":
         return erase_identity
     if engine is None:
-        return _from(_somebody(donors, "donors", crops, tools), tools.encoder)
+        return _donor_maker(_donor_crops(donors, "donors", crops, models), models.encoder)
     if identity is not None:
         persons = [host.rebuild(identity, Identity, "identity")]
     else:
-        persons = identities_of(_somebody(donors, "donors", crops, tools), tools.encoder)
-    people = [pipeline.prepare_source(one, engine, tools).person for one in persons]
+        persons = identities_of(_donor_crops(donors, "donors", crops, models), models.encoder)
+    people = [pipeline.prepare_source(one, engine, models).person for one in persons]
     return lambda one, generator: from_swapper(one, engine, people, generator)
 
 
-def _from(donors: Crops, encoder: Encoder) -> Make:
-    """The face of a donor who is held and lit alike, and somebody else; a few of these are drawn each time, so that
-    tries differ."""
+def _donor_maker(donors: Crops, encoder: Encoder) -> Make:
+    """Pastes the face of a donor who is another person in a similar pose and light. Each call samples from a few of
+    them, so that tries differ."""
     pool, known = Pool.of(donors), embed_crops(donors, encoder)
 
     def make(one: Crops, generator: Generator) -> Surrogate:

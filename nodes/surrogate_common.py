@@ -1,4 +1,4 @@
-"""What the nodes that make pictures of faces have in common: inputs, outputs, and what they say of the result."""
+"""What the surrogate nodes share: inputs, outputs and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..cscs_core.surrogates.attempts import Outcome
 from ..cscs_core.types import Crops
-from . import host, node_ui, sockets
+from . import host, inputs, node_ui, sockets
 
 
 def crops_input(tooltip: str) -> io.Input:
@@ -24,12 +24,8 @@ def seed_input() -> io.Int.Input:
         min=0,
         max=0xFFFFFFFFFFFFFFFF,
         control_after_generate=True,
-        tooltip="Another number, another picture; the same number, the same picture.",
+        tooltip="Another seed gives another result. The same seed repeats it.",
     )
-
-
-def strength_input(name: str, default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip)
 
 
 def tries_input() -> io.Int.Input:
@@ -38,40 +34,36 @@ def tries_input() -> io.Int.Input:
         default=4,
         min=1,
         max=32,
-        tooltip="How often a picture is made anew until it is accepted. Raise it when the report says that many are "
-        "not.",
+        tooltip="How many images to try for each face until one is accepted. Raise it if the report shows many "
+        "rejected ones.",
     )
 
 
 def detector_input() -> io.Input:
-    return sockets.Detector.Input(
-        "detector",
-        optional=True,
-        tooltip="From Load Model: its recogniser says how alike faces are. Not connected, the bundled one does.",
-    )
+    return inputs.recogniser("measures the similarity of faces")
 
 
 def outputs() -> list[io.Output]:
     return [
-        sockets.Crops.Output("crops", tooltip="The pictures made, as many as faces came in and in their order."),
-        io.Image.Output("image", tooltip="The same as images, to look at or to save."),
-        io.Mask.Output("mask", tooltip="Where Paste Faces would lay them."),
+        sockets.Crops.Output("crops", tooltip="The new faces, as many as came in and in the same order."),
+        io.Image.Output("image", tooltip="The same as images, to view or save."),
+        io.Mask.Output("mask", tooltip="Where Paste Faces would paste them."),
         io.String.Output(
-            "report", tooltip="One line per face: how alike it stayed, whether it is accepted, what was done."
+            "report", tooltip="One line per face: similarity, whether it was accepted, and what was changed."
         ),
     ]
 
 
 def image(crops: Crops) -> Tensor:
-    """What has the size of the crops, as an IMAGE."""
+    """The crops as an IMAGE, for its size."""
     return crops.pixels.movedim(1, -1)  # BCHW -> BHWC
 
 
 def result(crops: Crops, outcome: Outcome | None = None, wanted: str = "") -> io.NodeOutput:
-    """What the three nodes give: of no faces nothing."""
+    """The output of the three nodes; without an outcome the crops are empty and returned as they are."""
     if outcome is None:
         return io.NodeOutput(
-            crops, host.pixels(crops.pixels), host.masks(crops.mask), "no face came in", ui=node_ui.badge("no face")
+            crops, host.pixels(crops.pixels), host.masks(crops.mask), "no faces received", ui=node_ui.badge("no face")
         )
     count, good = len(outcome.crops), int(outcome.accepted.sum())
     words = node_ui.plural(count, "face") + f", {good} accepted" * bool(wanted)
@@ -82,30 +74,30 @@ def result(crops: Crops, outcome: Outcome | None = None, wanted: str = "") -> io
 
 def _lines(outcome: Outcome, wanted: str) -> list[str]:
     lines = []
-    for row, (frame, likeness) in enumerate(
+    for row, (frame, similarity) in enumerate(
         zip(outcome.crops.frame.tolist(), outcome.similarity.tolist(), strict=True)
     ):
         tries, changes = outcome.tries[row], _words(outcome.changes[row])
         if not tries:
-            verdict = "unchanged, not accepted: nobody else is among the donors"
+            verdict = "unchanged, rejected: no donor is another person"
         elif not outcome.accepted[row]:
-            verdict = f"likeness {likeness:.2f}, not accepted in {tries} tries ({wanted}); {changes}"
+            verdict = f"similarity {similarity:.2f}, rejected {tries} times ({wanted}); {changes}"
         else:
-            verdict = f"likeness {likeness:.2f}, {f'accepted at try {tries}; ' * bool(wanted)}{changes}"
+            verdict = f"similarity {similarity:.2f}, {f'accepted at try {tries}; ' * bool(wanted)}{changes}"
         lines.append(f"face {row} of image {frame}: {verdict}")
     return lines
 
 
 def _words(changes: Mapping[str, Any]) -> str:
-    """What was done, with the numbers of donors and others counted from 0."""
-    said = []
+    """The changes as text; numbers of donors and others count from 0."""
+    words = []
     for name, value in changes.items():
         if isinstance(value, dict):
-            said.append(f"{name} ({_words(value)})")
+            words.append(f"{name} ({_words(value)})")
         elif isinstance(value, float):
-            said.append(f"{name.replace('_', ' ')} {value:.2g}")
+            words.append(f"{name.replace('_', ' ')} {value:.2g}")
         elif isinstance(value, bool):
-            said.append(name.replace("_", " "))
+            words.append(name.replace("_", " "))
         elif name != "seed":
-            said.append(f"{name} {value}")
-    return ", ".join(said) or "nothing changed"
+            words.append(f"{name} {value}")
+    return ", ".join(words) or "nothing changed"

@@ -1,4 +1,4 @@
-"""Swap Faces: crops and a person in, crops with that person's face out."""
+"""Swap Faces: swaps a person's face into aligned crops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..cscs_core import pipeline
 from ..cscs_core.faces.swappers.base import check_fits, swap
 from ..cscs_core.ops.batching import max_batch
 from ..cscs_core.types import Crops, Identity, join
-from . import host, loaded, node_ui, sockets
+from . import host, inputs, loaded, node_ui, sockets
 
 
 class SwapFaces(io.ComfyNode):
@@ -20,35 +20,25 @@ class SwapFaces(io.ComfyNode):
             display_name="Swap Faces (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Puts a person's face on faces that Align Faces cut out. Face Swap does all steps in one node; "
-            "take this one to do something between them. Only swap faces of people who agreed.",
+            description="Swaps a person's face into the crops of Align Faces. Face Swap does all steps in one node; "
+            "use this one to work on the crops in between. Only swap faces of people who agreed.",
             search_aliases=["swap crops", "face swap", "inswapper", "replace face", "swap aligned face"],
             inputs=[
-                sockets.Crops.Input("crops", tooltip="The faces to replace, from Align Faces or Face Mask."),
-                sockets.Identity.Input("identity", tooltip="The person who is put in, from Face Identity."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="1 is the full swap. Lower it to keep some of the target's own face, for a family "
-                    "resemblance.",
-                ),
-                sockets.Swapper.Input(
-                    "swapper",
-                    optional=True,
-                    tooltip="From Load Model. Without it lite, the bundled one, for crops of 256 or 512 px. When "
-                    "another needs another template or resolution, the node says which to choose in Align Faces.",
+                sockets.Crops.Input("crops", tooltip="The crops, from Align Faces or Face Mask."),
+                sockets.Identity.Input("identity", tooltip="The person to put in, from Face Identity."),
+                inputs.strength(", for a family resemblance"),
+                inputs.swapper(
+                    "That is lite, for crops of 256 or 512 px. If another swapper needs another template or "
+                    "resolution, the node says which to choose in Align Faces."
                 ),
             ],
             outputs=[
                 sockets.Crops.Output(
-                    "crops", tooltip="The swapped faces, with masks of where they may be laid back, for Paste Faces."
+                    "crops", tooltip="The swapped crops, with masks of the areas to paste, for Paste Faces."
                 ),
                 io.Image.Output(
                     "images",
-                    tooltip="The same as pictures, one for each face, to look at or to edit before faces_image of "
+                    tooltip="The crops as images, one per face. Edit them and connect the result to faces_image of "
                     "Paste Faces.",
                 ),
             ],
@@ -64,5 +54,5 @@ class SwapFaces(io.ComfyNode):
         for rows in host.with_progress(torch.arange(len(crops)).split(max_batch(models.device))):
             parts.append(swap(crops[rows].to(models.device), person, engine, strength).to("cpu"))
         swapped = join(parts)
-        ui = node_ui.badge(f"{len(swapped)} face{'s' * (len(swapped) != 1)} swapped")
+        ui = node_ui.badge(f"{node_ui.plural(len(swapped), 'face')} swapped")
         return io.NodeOutput(swapped, host.pixels(swapped.pixels), ui=ui)

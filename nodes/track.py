@@ -1,4 +1,4 @@
-"""Track Faces: the same person gets the same number through all frames."""
+"""Track Faces: each person gets one track number in all frames."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from ..cscs_core.faces.identity import encode
 from ..cscs_core.faces.select import describe_place
 from ..cscs_core.faces.track import track
 from ..cscs_core.types import FaceSet
-from . import host, loaded, node_ui, sockets
-from .batches import with_faces
+from . import batches, host, inputs, loaded, node_ui, sockets
 
 
 class TrackFaces(io.ComfyNode):
@@ -22,54 +21,47 @@ class TrackFaces(io.ComfyNode):
             display_name="Track Faces (CSCS)",
             category="CSCS",
             has_intermediate_output=True,
-            description="Gives each person of a video one number through all frames, by where the faces are and whom "
-            "they look like. Select Faces then keeps people by these numbers.",
+            description="Gives each person in a video one track number, from position and appearance. Enter these "
+            "numbers in Select Faces to keep certain people.",
             search_aliases=["face tracking", "follow face", "video faces", "same person", "track id"],
             inputs=[
                 io.Image.Input("image", tooltip="The frames of the video, in order."),
                 sockets.Faces.Input("faces", tooltip="All faces of all frames, from Detect Faces."),
-                io.Float.Input(
+                inputs.slider(
                     "overlap",
-                    default=0.3,
-                    min=0.05,
-                    max=0.95,
-                    step=0.05,
-                    tooltip="How much a face must cover the place where it should be by now. Lower it when people who "
-                    "move fast get new numbers, raise it when neighbours in a crowd swap theirs.",
+                    0.3,
+                    "How much a face must overlap its expected position. Lower it if people who move fast get new "
+                    "numbers. Raise it if neighbours in a crowd swap numbers.",
+                    low=0.05,
+                    high=0.95,
                 ),
-                io.Float.Input(
+                inputs.slider(
                     "likeness",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How alike two faces must be to be one person wherever they are. Lower it when somebody "
-                    "who turns or is lit anew gets a new number, raise it when two people get the same.",
+                    0.5,
+                    "How similar two faces must be to count as one person anywhere in the frame. Lower it if someone "
+                    "gets a new number after a turn or a change of light. Raise it if two people share a number.",
                 ),
                 io.Int.Input(
                     "gap",
                     default=12,
                     min=0,
                     max=9999,
-                    tooltip="For how many frames somebody may be unseen and still keep the number. Raise it for people "
-                    "who walk behind something, or very far for those who come back after a cut.",
+                    tooltip="How many frames someone may be out of sight and still keep the number. Raise it for "
+                    "people who walk behind something. Set it very high for people who return after a cut.",
                 ),
                 io.Boolean.Input(
                     "by_look",
                     default=True,
                     advanced=True,
-                    tooltip="Off: follow faces by their place alone. Quicker, but people who cross may swap numbers.",
+                    tooltip="Also compares faces, not only positions. Turn it off to be faster, but people who cross "
+                    "may then swap numbers.",
                 ),
-                sockets.Detector.Input(
-                    "detector",
-                    optional=True,
-                    tooltip="From Load Model: whose recogniser tells who looks like whom. Without it the bundled one.",
-                ),
+                inputs.recogniser("compares the faces"),
             ],
             outputs=[
-                sockets.Faces.Output("faces", tooltip="The same faces, each with the number of its person."),
-                io.Int.Output("count", tooltip="How many people there are."),
-                io.String.Output("report", tooltip="One line per person: number, frames, where first seen."),
+                sockets.Faces.Output("faces", tooltip="The same faces with their track numbers."),
+                io.Int.Output("count", tooltip="The number of people."),
+                io.String.Output("report", tooltip="One line per person: number, frames, and first position."),
             ],
         )
 
@@ -90,26 +82,26 @@ class TrackFaces(io.ComfyNode):
         tracked = track(faces, embeddings, overlap=overlap, likeness=likeness, gap=gap)
         lines = _lines(tracked)
         people = f"{len(lines)} {'person' if len(lines) == 1 else 'people'}"
-        return io.NodeOutput(tracked, len(lines), "\n".join(lines) or "no face came in", ui=node_ui.badge(people))
+        return io.NodeOutput(tracked, len(lines), "\n".join(lines) or "no faces received", ui=node_ui.badge(people))
 
 
 def _embeddings(image: Tensor, faces: FaceSet, detector: loaded.Choice | None) -> Tensor:
-    """Whom each face looks like, (F, E)."""
-    finder = loaded.ready(image, detector)
-    known = torch.zeros(len(faces), finder.encoder.width)
-    for rows, frame, here in with_faces(image, faces, finder.device):
-        known[rows] = encode(frame, here, finder.encoder).to(known)
+    """The embedding of each face, (F, E)."""
+    models = loaded.ready(image, detector)
+    known = torch.zeros(len(faces), models.encoder.width)
+    for rows, frame, here in batches.with_faces(image, faces, models.device):
+        known[rows] = encode(frame, here, models.encoder).to(known)
     return known
 
 
 def _lines(faces: FaceSet) -> list[str]:
-    """A line for each person."""
+    """One line per person."""
     lines = []
     for number in faces.track.unique().tolist():
         mine = faces[faces.track == number]
         frames, box = sorted(mine.frame.tolist()), mine.box[mine.frame.argmin()].tolist()
         lines.append(
-            f"person {number}: {node_ui.plural(len(frames), 'frame')} from {frames[0]} to {frames[-1]}, first at "
+            f"person {number}: {node_ui.plural(len(frames), 'frame')} from {frames[0]} to {frames[-1]}, first seen at "
             f"{describe_place(box)}"
         )
     return lines

@@ -26,6 +26,7 @@ if "cscs_core" not in sys.modules:
     sys.modules["cscs_core"] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["cscs_core"])
 
+from cscs_core.models import AEIConfig, AEINet, aei, iresnet  # noqa: E402
 from cscs_core.ops import mesh  # noqa: E402
 from cscs_core.types import FaceSet  # noqa: E402
 
@@ -43,6 +44,27 @@ def golden() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _narrow(golden: Any, patch: pytest.MonkeyPatch) -> None:
+    for name, widths in golden.NARROW.items():
+        patch.setattr(aei, name, widths)
+    patch.setattr(iresnet, "WIDTHS", golden.NARROW_IRESNET)
+
+
+@pytest.fixture
+def narrow(golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AEI-Net and IResNet have few channels, for what does not depend on them."""
+    _narrow(golden, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def narrow_aei(golden: Any) -> AEINet:
+    """An AEI-Net of few channels in float64, in which nothing of what is compared is rounding: instance norms of tiny
+    maps enlarge that of float32 to 1e-4."""
+    with pytest.MonkeyPatch.context() as patch:
+        _narrow(golden, patch)
+        return golden.filled(AEINet, AEIConfig(20)).double()
 
 
 def _faces(places: list[tuple[int, float, float, float]], turn: float = 0.0) -> FaceSet:

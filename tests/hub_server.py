@@ -1,9 +1,10 @@
-"""A Hub on loopback: answers what huggingface_hub asks for a file, and misbehaves on demand."""
+"""A Hub on loopback: answers what is asked of the Hub for a file, and misbehaves on demand."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,11 +40,15 @@ class HubServer:
     hold: threading.Event | None = None  # a body that is cut waits for this before it ends
     ranges: bool = True  # whether parts of a file can be asked for
     elsewhere: str | None = None  # address of the server that has the contents
+    moved: dict[str, str] = field(default_factory=dict)  # path -> the path that it has now
+    tls: ssl.SSLContext | None = None  # with it the server speaks HTTPS
 
     def __enter__(self) -> HubServer:
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self
@@ -57,7 +62,7 @@ class HubServer:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def asked(self, method: str) -> list[Request]:
         return [request for request in self.log if request.method == method]
@@ -66,17 +71,13 @@ class HubServer:
 @contextmanager
 def pretended(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> Iterator[HubServer]:
     """A server with these files, which is where the Hub is believed to be, here and in child processes."""
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    pytest.importorskip("huggingface_hub", "1.0")
-    from huggingface_hub import constants, utils
+    from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", os.devnull)
-    for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "ALL_PROXY", "HTTP_PROXY"):
+    for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    utils.close_session()  # it may know a proxy
     with HubServer(files) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         yield server
@@ -100,10 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         hub.log.append(Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         if refusal := hub.refuse.get(self.command):
             return self._empty(*refusal)
+        if path := hub.moved.get(self.path):
+            return self._empty(308, {"Location": path})
         if (content := hub.files.get(self.path)) is None:
             return self._empty(404, {"X-Error-Code": "EntryNotFound"})
         announced = {
-            "X-Repo-Commit": self.path.split("/")[4],
             "X-Linked-Etag": f'"{hub.etag or hashlib.sha256(content).hexdigest()}"',
             "X-Linked-Size": str(hub.size or len(content)),
             "Accept-Ranges": "bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def test_a_batch_is_its_pictures_one_by_one(models: Models, person: PreparedSour
     frames = [picture((0, 0)), picture(), picture((0, 1), (1, 0), seed=2)]
     whole = swap_faces(torch.cat(frames), person, models, size=256)
     alone = [swap_faces(frame, person, models, size=256) for frame in frames]
-    assert torch.equal(whole.images, torch.cat([one.images for one in alone]))
+    # A batch may be summed up in another order than a picture alone; another picture's face would show by tenths.
+    torch.testing.assert_close(whole.images, torch.cat([one.images for one in alone]), atol=1e-3, rtol=0)
     assert whole.faces.frame.tolist() == [0, 2, 2] and whole.skipped == ["picture 1: no face found"]
 
 
@@ -130,7 +132,7 @@ def test_numbers_count_in_the_order_given(
     image = picture((1, 2), (0, 1), (0, 0))
     done = swap_faces(image, person, models, size=256, face_filter=FaceFilter("left-right", indices))
     assert touched(image, done.images) == tiles
-    assert len(done.skipped) == 3 - len(tiles) and all("is not asked for" in reason for reason in done.skipped)
+    assert len(done.skipped) == 3 - len(tiles) and all("was not requested" in reason for reason in done.skipped)
 
 
 def test_a_number_that_is_not_there_is_said(models: Models, person: PreparedSource):
@@ -158,6 +160,41 @@ def test_a_reference_keeps_only_its_person(models: Models, person: PreparedSourc
     assert len(done.skipped) == 1 and "to the reference is below" in done.skipped[0]
 
 
+@pytest.mark.parametrize("referred", [True, False])
+def test_a_target_face_is_embedded_once_and_its_result_once(models: Models, person: PreparedSource, referred: bool):
+    image, seen = picture((0, 0), (1, 1), (1, 2)), []
+    known = identity_from([picture((0, 0))], models) if referred else None
+
+    class Counting(LiteEncoder):
+        def __call__(self, crops: Tensor) -> Tensor:
+            seen.append(len(crops))
+            return super().__call__(crops)
+
+    counting = replace(models, encoder=Counting(cast(LiteEncoder, models.encoder).network))
+    swap_faces(image, person, counting, size=256, face_filter=FaceFilter(reference=known, threshold=-1.0))
+    assert sum(seen) == 3 + 3
+
+
+class Colours(LiteEncoder):
+    """Tells faces apart by what they look like in 8 x 8 pixels."""
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        small = torch.nn.functional.adaptive_avg_pool2d(crops, 8).flatten(1)
+        return torch.nn.functional.normalize(small - small.mean(1, keepdim=True), dim=1)
+
+
+def test_the_similarity_to_a_target_is_that_of_the_same_face_with_a_reference(models: Models):
+    models = replace(models, encoder=Colours(cast(LiteEncoder, models.encoder).network))
+    person = prepare_source(identity_from([picture((0, 0), seed=1)], models), WarpSwapper(), models)
+    image = picture((0, 0), (1, 1), (1, 2))
+    known = identity_from([picture((0, 0))], models)
+    chosen = FaceFilter("right-left", [2, 0])
+    plain = swap_faces(image, person, models, size=256, face_filter=chosen)
+    referred = swap_faces(image, person, models, size=256, face_filter=replace(chosen, reference=known, threshold=-1.0))
+    assert plain.similarity_to_target.diff().abs() > 1e-2
+    torch.testing.assert_close(referred.similarity_to_target, plain.similarity_to_target, atol=1e-6, rtol=0)
+
+
 def test_not_a_number_in_the_picture_stays_out_of_the_result(models: Models, person: PreparedSource):
     image = picture((0, 1))
     image[0, :, 20:30, 90:100] = float("nan")
@@ -175,7 +212,7 @@ def test_photos_of_any_size_make_one_person(models: Models):
     both = identity_from([one, other], models)
     assert both.embedding.shape == (2, 128) and both.crops.frame.tolist() == [0, 1]
     expected = identity_from([one], models).mean + identity_from([other], models).mean
-    assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-6)
+    assert torch.allclose(both.mean, torch.nn.functional.normalize(expected, dim=0), atol=1e-5)
 
 
 def test_the_face_of_its_number_is_taken_from_each_photo(models: Models):
@@ -200,8 +237,8 @@ def test_photos_count_by_their_weights(models: Models):
     photos = [picture((0, 0), seed=seed) for seed in (1, 2)]
     one, other = (identity_from([photo], models).mean for photo in photos)
     both = identity_from(photos, models, weights=[1, 3]).mean
-    torch.testing.assert_close(both, torch.nn.functional.normalize(one + 3 * other, dim=0), atol=1e-6, rtol=0)
-    assert torch.allclose(identity_from(photos, models, weights=[0, 2]).mean, other, atol=1e-6)
+    torch.testing.assert_close(both, torch.nn.functional.normalize(one + 3 * other, dim=0), atol=1e-5, rtol=0)
+    assert torch.allclose(identity_from(photos, models, weights=[0, 2]).mean, other, atol=1e-5)
     assert identity_from(photos, models, weights=[1, 2]).weight.dtype == torch.float32
     for weights, words in (([1.0], "1 weights for 2"), ([0.0, 0.0], "not all of them 0"), ([2.0, -1.0], "negative")):
         with pytest.raises(ValueError, match=words):

@@ -1,5 +1,5 @@
 // @ts-check
-/** Two pictures, one over the other: left of the divider the one before, right of it the one after. */
+/** Two images on top of each other: the one before left of the divider, the one after right of it. */
 
 import { element, picture } from "./element.js";
 import { afterKey, percent } from "./fit.js";
@@ -33,7 +33,7 @@ export const createCompare = (address, words) => {
   const root = element("div", { className: "cscs-view" }, room);
   let value = 50;
 
-  /** @param {number} next percent of the picture that is as before */
+  /** @param {number} next percent of the image that shows "before" */
   const move = (next) => {
     value = next;
     frame.style.setProperty("--at", `${value}%`);
@@ -61,7 +61,7 @@ export const createCompare = (address, words) => {
     const next = afterKey(value, event.key, event.shiftKey);
     if (next === null) return;
     event.preventDefault();
-    event.stopPropagation(); // the canvas has a use for arrow keys, too
+    event.stopPropagation(); // the canvas uses arrow keys too
     move(next);
   });
   after.image.addEventListener("load", () => {

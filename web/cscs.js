@@ -1,9 +1,9 @@
 // @ts-check
-/** Ties the pages of this folder to ComfyUI. What a node of ours shows is known by what it sends, not by its name. */
+/** Connects the scripts of this folder to ComfyUI. A node shows what it sends, whatever its name. */
 
-// @ts-ignore the host serves it
+// @ts-ignore served by the host
 import { api } from "../../scripts/api.js";
-// @ts-ignore the host serves it
+// @ts-ignore served by the host
 import { app } from "../../scripts/app.js";
 
 import { offered, settings, start } from "./defaults.js";
@@ -17,7 +17,7 @@ const MARGIN = 8; // px around the panel in the classic canvas
 
 /** @type {WeakMap<object, ReturnType<typeof createPanel>>} */
 const panels = new WeakMap();
-/** @type {Set<any>} nodes whose panel says how far they are */
+/** @type {Set<any>} nodes whose panel shows progress */
 const running = new Set();
 let made = 0;
 /** @type {string[]} */
@@ -28,7 +28,7 @@ const address = ({ filename, subfolder, type }) =>
   api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 
 /**
- * A message of one workflow may meet the node of that number in another, which the user has opened meanwhile.
+ * The user may have opened another workflow in the meantime, in which the node of that number is not ours.
  *
  * @param {any} node
  */
@@ -51,7 +51,7 @@ const choiceOf = (node) => {
   return {
     read: () => String(widget.value ?? ""),
     write: (text) => {
-      app.canvas.emitBeforeChange(); // between these two, a step for undo
+      app.canvas.emitBeforeChange(); // between these two: one undo step
       widget.value = text;
       widget.callback(text, app.canvas, node);
       app.canvas.emitAfterChange();
@@ -67,10 +67,10 @@ const nodes2 = () => app.extensionManager.setting.get("Comfy.VueNodes.Enabled");
 const words = () => wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
 
 /**
- * Makes a node high enough for its widgets.
+ * Makes a node tall enough for its widgets.
  *
  * @param {any} node
- * @param {number} more px beyond the least
+ * @param {number} more px above the minimum
  */
 const grow = (node, more = 0) => {
   const [width, height] = node.computeSize();
@@ -78,11 +78,11 @@ const grow = (node, more = 0) => {
 };
 
 /**
- * The same in Nodes 2.0, where the page itself sees to the least and folded inputs take no room.
+ * The same in Nodes 2.0, where the page itself ensures the minimum and collapsed inputs take no space.
  *
  * @param {any} node
  * @param {HTMLElement} panel
- * @param {number} height that the panel wants
+ * @param {number} height px that the panel needs
  */
 const stretch = (node, panel, height) =>
   requestAnimationFrame(() => {
@@ -98,10 +98,10 @@ const attach = (node) => {
     else grow(node, Math.max(0, height - panel.height()));
   });
   panel.element.addEventListener("wheel", (event) => {
-    if (!nodes2()) app.canvas.processMouseWheel(event); // Nodes 2.0 does so itself
+    if (!nodes2()) app.canvas.processMouseWheel(event); // Nodes 2.0 does this itself
   });
   const least = () => panel.height() + 2 * MARGIN;
-  made += 1; // undo makes the node anew, and Nodes 2.0 keeps showing the old element where the new widget has its name
+  made += 1; // a new name each time: after undo, Nodes 2.0 keeps showing the old element of a widget with this name
   const widget = node.addDOMWidget(`cscs_panel_${made}`, "CSCS_PANEL", panel.element, {
     serialize: false,
     hideOnZoom: false,
@@ -109,13 +109,13 @@ const attach = (node) => {
     getMinHeight: least,
     getMaxHeight: () => (panel.tall() ? undefined : least()),
   });
-  widget.serialize = false; // the option alone still leaves a value in the saved workflow
+  widget.serialize = false; // with the option alone, the saved workflow still holds a value
   panels.set(node, panel);
   return panel;
 };
 
 /**
- * For a node that showed how far it was, and then nothing.
+ * Removes the panel of a node that showed only its progress.
  *
  * @param {any} node
  */
@@ -138,7 +138,7 @@ const show = (node, output) => {
 
 /**
  * @param {any} node
- * @param {import("./progress.js").Steps | null} steps null: it does not run
+ * @param {import("./progress.js").Steps | null} steps null if it does not run
  */
 const tell = (node, steps) => {
   if (!ours(node) || !(steps || running.has(node))) return;
@@ -160,7 +160,7 @@ const tellEnd = () => {
   for (const node of running) tell(node, null);
 };
 
-/** @param {Record<string, any>} outputs what the page keeps of the nodes that ran, as after a change of the workflow */
+/** @param {Record<string, any>} outputs as the page keeps them, for example after the workflow changed */
 const showAll = (outputs) => {
   for (const [id, output] of Object.entries(outputs ?? {})) show(locatedNode(app.rootGraph ?? app.graph, id), output);
 };

@@ -1,28 +1,28 @@
 // @ts-check
-/** What the user wants new nodes to start with. */
+/** Defaults of new nodes, from the user's settings. */
 
-/** Settings by the name of the widget that each gives its first value to. */
+/** Settings by the name of the widget whose default they set. */
 export const SETTINGS = { detector: "CSCS.Detector", device: "CSCS.Device", provenance: "CSCS.Provenance" };
 
 /**
  * Entries of the host's settings dialog.
  *
- * @param {() => string[]} detectors the detectors there are
+ * @param {() => string[]} detectors the available detectors
  */
 export const settings = (detectors) => [
   {
     id: SETTINGS.provenance,
-    name: "Mark saved pictures as changed by AI",
+    name: "Mark saved images as edited by AI",
     category: ["CSCS", "New nodes", "Provenance"],
-    tooltip: "What a new Save Image with Provenance node starts with.",
+    tooltip: "Default of new Save Image with Provenance nodes.",
     type: "boolean",
     defaultValue: true,
   },
   {
     id: SETTINGS.device,
-    name: "Where networks run",
+    name: "Device for networks",
     category: ["CSCS", "New nodes", "Device"],
-    tooltip: "What new nodes start with: auto is the device of ComfyUI.",
+    tooltip: "Default of new nodes. auto is ComfyUI's device.",
     type: "combo",
     options: ["auto", "cpu"],
     defaultValue: "auto",
@@ -31,7 +31,7 @@ export const settings = (detectors) => [
     id: SETTINGS.detector,
     name: "Detector",
     category: ["CSCS", "New nodes", "Detector"],
-    tooltip: "What finds faces in new nodes. lite is bundled.",
+    tooltip: "Default face detector of new nodes. lite is bundled.",
     type: "combo",
     options: detectors,
     defaultValue: "lite",
@@ -39,8 +39,8 @@ export const settings = (detectors) => [
 ];
 
 /**
- * Gives the widgets of a node that the user has just made the values from the settings; a value that a combo does not
- * offer (a file that is gone) is left out.
+ * Sets the widgets of a newly created node to the values from the settings. A value that a combo does not offer (a file
+ * that was removed) is skipped.
  *
  * @param {{ widgets?: { name: string, value: unknown, options?: { values?: unknown } }[] }} node
  * @param {(id: string) => unknown} setting

@@ -1,5 +1,5 @@
 // @ts-check
-/** Elements of the page. */
+/** HTML elements. */
 
 /**
  * An element with its properties and children.
@@ -17,7 +17,7 @@ export const element = (tag, properties, ...children) => {
 };
 
 /**
- * A picture and the words that stand for it when the host no longer has it: its temporary folder is emptied at start.
+ * An image, and the text shown instead if the host no longer has it: its temporary folder is emptied at startup.
  *
  * @param {string} words
  */

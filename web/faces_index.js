@@ -3,7 +3,7 @@
 
 /**
  * @param {string} text
- * @returns {number[] | null} the numbers as written, null where the text is not a list of numbers; [] is "all"
+ * @returns {number[] | null} the numbers as written, null if the text is not a list of numbers; [] means "all"
  */
 export const parse = (text) => {
   if (!text.trim()) return [];
@@ -12,7 +12,7 @@ export const parse = (text) => {
 };
 
 /**
- * The text after a click on a face: taken out if it was in, else put in. Unreadable text and "all" start a new list.
+ * The text after a click on a face, which removes the number or adds it. Unreadable text and "all" start a new list.
  *
  * @param {string} text
  * @param {number} number
@@ -30,7 +30,7 @@ export const toggle = (text, number) => {
 export const format = (numbers) => [...new Set(numbers)].sort((a, b) => a - b).join(",");
 
 /**
- * Whether a face is meant by the text.
+ * Whether the text includes a face.
  *
  * @param {string} text
  * @param {number} number
@@ -41,7 +41,7 @@ export const isChosen = (text, number) => {
 };
 
 /**
- * What the text means, in words.
+ * The text in words.
  *
  * @param {string} text
  * @param {import("./words.js").Words} words

@@ -1,18 +1,18 @@
 // @ts-check
-/** Places in a picture, in percent of it. */
+/** Positions in an image, in percent of it. */
 
 const STEP = 2; // percent for an arrow key
 const LEAP = 10;
 
 /**
- * @typedef {{ left: number, top: number, width: number, height: number }} Place percent of the picture
+ * @typedef {{ left: number, top: number, width: number, height: number }} Place percent of the image
  */
 
 /**
- * A box in pixels, cut off at the picture's edges.
+ * A box in pixels, clipped to the image.
  *
  * @param {number[]} box x1, y1, x2, y2
- * @param {number} width of the picture, pixels
+ * @param {number} width of the image, pixels
  * @param {number} height
  * @returns {Place}
  */
@@ -30,12 +30,12 @@ export const place = ([x1, y1, x2, y2], width, height) => {
 export const percent = (part, whole) => (whole > 0 ? Math.min(100, Math.max(0, (100 * part) / whole)) : 0);
 
 /**
- * Where a key moves a slider.
+ * The value of a slider after a key press.
  *
  * @param {number} value 0..100
  * @param {string} key as KeyboardEvent.key
  * @param {boolean} shift
- * @returns {number | null} 0..100; null for a key that moves nothing
+ * @returns {number | null} 0..100; null for other keys
  */
 export const afterKey = (value, key, shift = false) => {
   const step = shift ? LEAP : STEP;

@@ -1,5 +1,5 @@
 // @ts-check
-/** Which node a message of the host means, subgraphs included. */
+/** The node that a message of the host refers to, including subgraphs. */
 
 /**
  * The parts of a node and of a graph that are used here.
@@ -9,11 +9,11 @@
  */
 
 /**
- * The node of an `executed` message: "7" in the outermost graph, "4:7" is node 7 in the subgraph that node 4 stands for.
+ * The node of an `executed` message: "7" is in the outermost graph, "4:7" is node 7 in the subgraph of node 4.
  *
  * @param {Graph} root
  * @param {string | number} id
- * @returns {any} null where there is no such node
+ * @returns {any} null if there is no such node
  */
 export const executedNode = (root, id) => {
   /** @type {Graph | undefined} */
@@ -27,11 +27,11 @@ export const executedNode = (root, id) => {
 };
 
 /**
- * The node that the page keeps outputs of: "7", or "<id of the subgraph>:7".
+ * The node whose outputs the page keeps: "7", or "<id of the subgraph>:7".
  *
  * @param {Graph} root
  * @param {string} id
- * @returns {any} null where there is no such node
+ * @returns {any} null if there is no such node
  */
 export const locatedNode = (root, id) => {
   const [node, subgraph] = id.split(":").reverse();
@@ -39,7 +39,7 @@ export const locatedNode = (root, id) => {
 };
 
 /**
- * Ids are numbers in one version of the page and texts in another.
+ * Ids are numbers in some versions of the page and strings in others.
  *
  * @param {Graph | undefined} graph
  * @param {string} id

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a node shows of its run: a strip with a few words, under it the faces to pick or the two pictures. */
+/** The panel of a node after a run: a strip with a few words, below it the faces to pick or two images. */
 
 import { createCompare } from "./compare.js";
 import { element } from "./element.js";
@@ -7,18 +7,18 @@ import { createPicker } from "./picker.js";
 
 const STRIP = 24; // px
 const CAPTION = 24;
-const VIEW = 140; // px, the least for a picture and what is written under it
-const MOST = 480; // px, the most that a picture asks for; the user may make it higher
+const VIEW = 140; // px, the minimum for an image with its caption
+const MOST = 480; // px, the most that an image asks for; the user may make the node taller
 
 /**
- * @typedef {object} Output what the host sends of a node that ran; see nodes/shown.py
+ * @typedef {object} Output what the host sends after a node ran; see nodes/node_ui.py
  * @property {string[]} [cscs_badge]
  * @property {import("./picker.js").Sheet[]} [cscs_picker]
  * @property {import("./compare.js").Pair[]} [cscs_compare]
  */
 
 /**
- * Whether a message has anything for us.
+ * Whether a message has anything for the panel.
  *
  * @param {any} output
  */
@@ -27,9 +27,9 @@ export const concerns = (output) =>
 
 /**
  * @param {(file: import("./picker.js").File) => string} address
- * @param {import("./picker.js").Choice | null} choice null: nothing to pick here
+ * @param {import("./picker.js").Choice | null} choice null: this node has nothing to pick
  * @param {import("./words.js").Words} words
- * @param {(ratio: number) => void} seen told once, when the first picture is there: its height over its width
+ * @param {(ratio: number) => void} seen called once, when the first image has loaded, with its height over its width
  */
 export const createPanel = (address, choice, words, seen) => {
   const picker = choice && createPicker(address, choice, words);
@@ -104,7 +104,7 @@ export const createPanel = (address, choice, words, seen) => {
     progress("");
   };
 
-  /** @param {string} text how far the node is while it runs, in place of the badge; "" when it does not */
+  /** @param {string} text the progress while the node runs, shown in place of the badge; "" if it does not run */
   const progress = (text) => {
     running = text;
     draw();
@@ -114,10 +114,10 @@ export const createPanel = (address, choice, words, seen) => {
 };
 
 /**
- * The height at which a picture fills the panel.
+ * The panel height at which an image fills its width.
  *
  * @param {number} width of the panel, px
- * @param {number} ratio height over width of the picture
+ * @param {number} ratio height over width of the image
  */
 export const fullHeight = (width, ratio) => STRIP + CAPTION + Math.min(MOST, Math.max(VIEW - CAPTION, width * ratio));
 

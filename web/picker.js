@@ -1,19 +1,19 @@
 // @ts-check
-/** A picture with its faces as buttons; pressed ones are named in the node's `faces_index`. */
+/** An image with its faces as buttons; the pressed ones are listed in the node's `faces_index`. */
 
 import { element, picture } from "./element.js";
 import { describe, isChosen, toggle } from "./faces_index.js";
 import { place } from "./fit.js";
 
 /**
- * @typedef {{ filename: string, subfolder: string, type: string }} File a picture as the host serves it
+ * @typedef {{ filename: string, subfolder: string, type: string }} File an image as the host serves it
  * @typedef {{ number: number, box: number[], score: number, chosen: boolean }} Face box in pixels
  * @typedef {File & { width: number, height: number, frame: number, faces: Face[] }} Sheet
  *
  * @typedef {object} Choice the node's `faces_index` widget
  * @property {() => string} read
  * @property {(text: string) => void} write
- * @property {() => boolean} linked a link decides, not the widget
+ * @property {() => boolean} linked whether a link sets it, not the widget
  */
 
 /**

@@ -1,5 +1,5 @@
 // @ts-check
-/** How far nodes are, from what the host tells while it runs. */
+/** Progress of nodes, from the messages of the host while it runs. */
 
 /**
  * @typedef {{ value: number, max: number, state: string, display_node_id?: string | null }} State
@@ -8,9 +8,9 @@
  */
 
 /**
- * The nodes that a `progress_state` or `progress` message names, by the id that the page shows them under: steps done
- * and steps in all, null for a node that does not run or has but one step. Of several nodes shown as one, as those of a
- * loop are, the one that runs counts.
+ * The nodes in a `progress_state` or `progress` message, by the id that the page uses: steps done and steps in
+ * total, or null for a node that does not run or has only one step. If several nodes are shown as one, as in a loop,
+ * the running one counts.
  *
  * @param {Message} message
  * @returns {Map<string, Steps | null>}

@@ -1,4 +1,4 @@
-"""One file for each command of `cscs`: options in, exit code out.
+"""One file per command of `cscs`: parsed options in, exit code out.
 
-The parser is in `cli`, the work in the packages below.
+The parser is in `cli`; the work is done by the packages below.
 """

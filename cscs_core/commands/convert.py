@@ -1,4 +1,4 @@
-"""`cscs convert`: pickles and ONNX files become safetensors, file by file."""
+"""`cscs convert`: converts pickles and ONNX files to safetensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..io.files import BadInput
 
 
 def run(options: argparse.Namespace) -> int:
-    """Converts file by file; one that cannot be converted does not keep the others from it."""
+    """Converts each file; a file that fails is reported and the others are still converted."""
     dtype = torch.float16 if options.half else torch.float32
     keep, done = [*options.files], 0
     for path in tracked(options.files, "convert"):

@@ -1,4 +1,4 @@
-"""`cscs demo`: the main job on the bundled example people, as one picture: source | target | result."""
+"""`cscs demo`: swaps faces between the bundled example people and writes one image: source | target | result."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _CELL, _CAPTION, _GAP = 320, 30, 8  # px
 
 
 def run(options: argparse.Namespace) -> int:
+    """Writes the grid. Raises BadInput if it cannot be written or the swapper cannot be loaded."""
     images.format_of(options.out)
     check_writable(options.out)
     device = select_device(options.device)
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write_grid(out: Path, models: Models, name: str, swapper: Swapper) -> None:
-    """Writes the grid and says the identity similarity of every row before and after; `name` is the swapper's."""
+    """Writes the grid and prints each row's identity similarity before and after the swap; `name` is the swapper's."""
     people = {file.stem: images.read(file) for file in sorted(EXAMPLES.glob("*.jpg"))}
     if len(people) < 2:
         raise FileNotFoundError(f"{EXAMPLES}: the example people are missing from this installation")
@@ -42,14 +43,14 @@ def write_grid(out: Path, models: Models, name: str, swapper: Swapper) -> None:
 
 
 def _pairs(names: list[str]) -> list[tuple[str, str]]:
-    """Everybody is the source for the next one."""
+    """Pairs (source, target): each person is the source for the next one."""
     return list(zip(names, names[1:] + names[:1], strict=True))[:_ROWS]
 
 
 def _row(
     source: str, target: str, people: dict[str, Tensor], models: Models, swapper: Swapper
 ) -> list[tuple[Tensor, str]]:
-    """Three pictures (3, H, W) with their captions."""
+    """Three images (3, H, W) 0..1 with their captions."""
     person = identity_from([people[source]], models)
     before = float(identity_from([people[target]], models).mean @ person.mean)
     done = swap_faces(people[target], prepare_source(person, swapper, models), models)
@@ -57,8 +58,8 @@ def _row(
     say(f"{source} -> {target}: similarity to the source {before:.2f} before, {after:.2f} after")
     return [
         (people[source][0], f"source: {source}"),
-        (people[target][0], f"target: {before:.2f} like the source"),
-        (done.images[0], f"result: {after:.2f} like the source"),
+        (people[target][0], f"target: similarity {before:.2f}"),
+        (done.images[0], f"result: similarity {after:.2f}"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`cscs detect`: where the faces of pictures are."""
+"""`cscs detect`: locates the faces in pictures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .common import check_report, faces_text, finish_report, rounded, select_dev
 
 
 def run(options: argparse.Namespace) -> int:
+    """0, or 2 if some pictures cannot be read. Raises BadInput if the options are wrong."""
     files = images.picture_files(options.images)
     check_report(options.json, files)
     models = load_models(select_device(options.device), options.detector)
@@ -25,12 +26,13 @@ def run(options: argparse.Namespace) -> int:
             complain(str(error))
             continue
         faces = order(find(image.to(models.device), models, options.detection), options.order)
-        report.append({"image": str(file), "faces": _described(faces)})
+        report.append({"image": str(file), "faces": _entries(faces)})
         say(f"{file}: {faces_text(len(faces))}")
     return finish_report(options.json, report, len(report), len(files))
 
 
-def _described(faces: FaceSet) -> list[dict]:
+def _entries(faces: FaceSet) -> list[dict]:
+    """The report's entry for each face; coordinates are in pixels, `landmarks` are the 68 of iBUG."""
     columns = (faces.box, faces.score, faces.landmarks, faces.mesh[:, list(mesh.IBUG68)])
     return [
         {

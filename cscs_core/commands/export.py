@@ -1,4 +1,4 @@
-"""`cscs export NAME FILE.onnx`: a bundled network for other programs. What it takes and gives is in the model card."""
+"""`cscs export NAME FILE.onnx`: writes a bundled network as ONNX. The model card describes inputs and outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPSET = 17
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs by name, each (N, *shape), and the output."""
+    """Inputs by name, each (N, *shape), and the name of the output."""
 
     inputs: dict[str, tuple[int, ...]]
     output: str
@@ -36,7 +36,7 @@ SIGNATURES = {
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes the ONNX file, for any batch."""
+    """Writes the ONNX file, with a dynamic batch size. Raises BadInput if that fails."""
     if options.file.suffix.lower() != ".onnx":
         raise BadInput(f"{options.file}: must end in .onnx")
     check_writable(options.file)
@@ -46,21 +46,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def export(name: str, path: Path) -> None:
-    """The bundled network of that name. Raises BadInput if the package that writes ONNX is missing."""
+    """Writes the bundled network of that name as ONNX. Raises BadInput if the onnx package is missing."""
     try:
-        import onnx  # noqa: F401 # torch's exporter asks for it only when the file is being written
+        import onnx  # noqa: F401 # torch's exporter would fail only while it writes the file
     except ImportError:
         raise BadInput("cscs export: needs onnx, which is not installed; pip install onnx") from None
     signature = SIGNATURES[name]
-    network = for_inference(weights.load_model(weights.LITE / f"{name}.safetensors"))
+    network = for_inference(weights.load_any(weights.LITE / f"{name}.safetensors"))
     example = tuple(torch.rand(2, *shape) for shape in signature.inputs.values())
     names = [*signature.inputs, signature.output]
-    with placed(path) as beside, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package says that it is old, and more
+    with placed(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as the deprecation of this exporter, which needs no further package
         torch.onnx.export(
             network.to(memory_format=torch.contiguous_format),  # pyright: ignore[reportCallIssue]
             example,
-            str(beside),
+            str(temporary),
             input_names=names[:-1],
             output_names=names[-1:],
             dynamic_axes={each: {0: "faces"} for each in names},

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..hub.convert import convert
-from ..hub.download import Progress, fetch
+from ..hub.download import fetch
 from ..hub.registry import GROUPS, MODELS, ModelSpec
 from ..hub.store import Store, accept, accepted, default_store, find, import_file
 from ..hub.weights import read
-from ..io.console import say, tracked
-from ..io.files import BadInput, check_writable, placed
+from ..io.console import say, tracked, tracked_bytes
+from ..io.files import BadInput, check_writable, write_json
 
 After = Callable[[ModelSpec, Path], None]  # what happens to a file once it is here
 
 _OURS = ("aei", "iresnet", "id_adapter")  # architectures that are converted to be loaded
-_WIDTH = 24  # characters of bar
 
 
 def run_models(options: argparse.Namespace) -> int:
@@ -40,7 +37,7 @@ def run_models(options: argparse.Namespace) -> int:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     say(f"Bring what is missing: into {store.home}, or with `cscs fetch NAME --from FOLDER`.")
     if options.json is not None:
-        _report(options.json, [_described(spec, found[spec.name]) for spec in MODELS.values()])
+        write_json(options.json, [_described(spec, found[spec.name]) for spec in MODELS.values()])
     return 0
 
 
@@ -63,7 +60,7 @@ def run_fetch(options: argparse.Namespace, after: After | None = None) -> int:
     for spec in specs:
         path = found[spec.name]
         if path is None:
-            with _bar(spec.file) as progress:
+            with tracked_bytes(spec.file) as progress:
                 path = import_file(store, spec, options.folder) if options.folder else fetch(store, spec, progress)
         say(f"{spec.name}: {path}")
         if after is not None:
@@ -112,28 +109,6 @@ def _agree(store: Store, specs: list[ModelSpec], agreed: bool) -> None:
         accept(store, spec)
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Progress]:
-    """A bar of bytes on stderr if that is a terminal, and how to move it."""
-    shown = ""
-
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        full = min(_WIDTH * done // max(total, 1), _WIDTH)
-        text = f"{name} [{'#' * full}{'.' * (_WIDTH - full)}] {done // 1_000_000} of {_size(total)}"
-        if text != shown and sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            shown = text
-
-    try:
-        yield progress
-    finally:
-        if shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
 def _state(spec: ModelSpec, path: Path | None) -> str:
     if path is not None:
         return "there"
@@ -160,11 +135,3 @@ def _described(spec: ModelSpec, path: Path | None) -> dict:
         "terms": spec.terms,
         "url": spec.url,
     }
-
-
-def _report(path: Path, report: list[dict]) -> None:
-    try:
-        with placed(path) as beside:
-            beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None

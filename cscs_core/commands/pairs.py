@@ -1,4 +1,4 @@
-"""`cscs pairs IN OUT`: training data made of a folder of photographs."""
+"""`cscs pairs IN OUT`: makes training data from a folder of photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..pairs.worker import Photograph, PhotographFile, Plan
 
 
 def run(options: argparse.Namespace) -> int:
-    """0, or 2 if there are pictures that cannot be read."""
+    """0, or 2 if some pictures cannot be read. Raises BadInput if the options are wrong."""
     plan = Plan(options.size, options.seed, options.count)
     jobs = _cores() if options.jobs is None else options.jobs
     for name, value, least, most in (
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _photographs(folder: Path) -> dict[str, Photograph]:
-    """The pictures directly in a folder, by the names that they get."""
+    """The pictures directly in a folder, by the names of their outputs. Raises BadInput if two names collide."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'} of photographs")
     try:
@@ -49,12 +49,12 @@ def _photographs(folder: Path) -> dict[str, Photograph]:
 
 
 def _check_apart(photographs: Path, out: Path) -> None:
-    """Raises BadInput if one folder is in the other: what is written would be read, or overwrite what is read."""
+    """Raises BadInput if one folder is inside the other, since outputs would then be read or overwrite inputs."""
     given, written = (Path(os.path.realpath(path)) for path in (photographs, out))
     if written.is_relative_to(given) or given.is_relative_to(written):
-        raise BadInput(f"{out}: must be a folder apart from {photographs}")
+        raise BadInput(f"{out}: must be a folder outside {photographs}, and not contain it")
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

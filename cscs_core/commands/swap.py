@@ -1,4 +1,4 @@
-"""`cscs swap`: the person of some photographs put into other pictures."""
+"""`cscs swap`: swaps the face of one person into pictures."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ from .common import check_apart, check_report, faces_text, finish_report, output
 
 
 def run(options: argparse.Namespace) -> int:
+    """0, or 2 if some targets cannot be read. Raises BadInput before any work if the options are wrong."""
     sources, targets = images.picture_files(options.source), images.picture_files(options.target)
     references = images.picture_files(options.reference or [])
     if options.weights and (
         len(options.weights) != len(sources) or min(options.weights) < 0 or not 0 < sum(options.weights) < float("inf")
     ):
-        raise BadInput(f"--weights: {len(sources)} numbers are needed, one for each source photo, above 0 at least one")
+        raise BadInput(
+            f"--weights: needs one number per source photo ({len(sources)}), each 0 or more and at least one above 0"
+        )
     several = len(options.target) > 1 or options.target[0].is_dir()
     written = outputs(targets, options.output, several)
     for path in written:
@@ -47,14 +50,12 @@ def run(options: argparse.Namespace) -> int:
     swapper = load_swapper(options.swapper, default_store(), device)
     if options.balance or options.quad:
         if not isinstance(swapper, CSCSSwapper):
-            raise BadInput(
-                f"--balance and --quad: are for the swapper cscs and trained ones, not for {options.swapper}"
-            )
+            raise BadInput(f"--balance and --quad: need the swapper cscs or a trained one, not {options.swapper}")
         encoder, adapter = options.balance or (1.0, 1.0)
         template = QUAD if options.quad else swapper.template
         swapper = replace(swapper, encoder_weight=encoder, adapter_weight=adapter, template=template)
     if options.size not in (None, *swapper.sizes):
-        raise BadInput(f"--size {options.size}: {options.swapper} works at {', '.join(map(str, swapper.sizes))} px")
+        raise BadInput(f"--size {options.size}: {options.swapper} supports {', '.join(map(str, swapper.sizes))} px")
     post_process = PostProcess()
     if options.restore:
         restorer = load_restorer(options.restore, default_store(), device)
@@ -85,7 +86,7 @@ def _swap(
     post_process: PostProcess,
     options: argparse.Namespace,
 ) -> tuple[dict, list[dict]]:
-    """One target to one output: what the report says of the picture, and of each face that was swapped."""
+    """Swaps one target into one output; returns the report's entry of the picture and those of its swapped faces."""
     image = images.read(target)
     done = swap_faces(
         image,
@@ -102,10 +103,10 @@ def _swap(
         images.write(output, done.images[0], note)
     elif images.FORMATS.get(target.suffix.lower()) == images.format_of(output):
         _copy(target, output)
-        notes.append("the target is copied unchanged")
+        notes.append("target copied unchanged")
     else:
         images.write(output, image[0])
-        notes.append("the target is saved unchanged in the other format")
+        notes.append("target converted, otherwise unchanged")
     columns = (done.faces.box, done.similarity_to_source, done.similarity_to_target)
     faces = [
         {
@@ -133,7 +134,7 @@ def _identity(
 
 def _copy(source: Path, target: Path) -> None:
     try:
-        with placed(target) as beside:
-            beside.write_bytes(source.read_bytes())
+        with placed(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
     except OSError as error:
         raise BadInput(f"{target}: cannot be written ({error.strerror})") from None

@@ -1,10 +1,10 @@
-"""`cscs train PRESET --data FOLDER`: the released CSCS training, or a small one, from folders of pictures.
+"""`cscs train PRESET --data FOLDER`: trains a swapper from folders of pictures, as CSCS was or smaller.
 
-    cscs train toy --data FOLDER                                    one process, on the GPU if there is one
-    accelerate launch -m cscs_core.cli train cscs-256 --data ...    several GPUs, or machines that see the same folders
+    cscs train toy --data FOLDER                                    one process, on a GPU if available
+    accelerate launch -m cscs_core.cli train cscs-256 --data ...    several GPUs, or machines that share these folders
 
-In the run folder: config.json, log.jsonl, pictures/, state.safetensors to go on from, and as generator.safetensors,
-adapter.safetensors and gate.safetensors the averaged weights that were best on held-out pairs.
+The run folder gets config.json, log.jsonl, pictures/, and state.safetensors to resume from. generator.safetensors,
+adapter.safetensors and gate.safetensors hold the averaged weights that scored best on held-out pairs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains, or with --dry-run says what that would take and writes nothing."""
+    """Trains, or with --dry-run reports time and memory and writes nothing.
+
+    Returns 0, or 128 + the number of the signal that stopped the run. Raises BadInput if options or data are wrong.
+    """
     preset = _preset(options)
     run: Path = options.out or Path("runs") / options.preset
     check_writable(run / "config.json")
@@ -45,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _run(options, preset, run, accelerator)
     finally:
-        accelerator.end_training()  # processes that leave without a word are taken for crashed
+        accelerator.end_training()  # otherwise the launcher would take this process for crashed
 
 
 def _run(options: argparse.Namespace, preset: Preset, run: Path, accelerator: Accelerator) -> int:
@@ -69,14 +72,14 @@ def _run(options: argparse.Namespace, preset: Preset, run: Path, accelerator: Ac
     progress, stopped = train(training, data, folder, options.seed)
     if first:
         say(
-            f"{run}: {'stopped' if stopped else 'done'} at step {progress.step}; the weights are the averaged ones of "
-            f"step {progress.best_step}, the best on held-out pairs"
+            f"{run}: {'stopped' if stopped else 'done'} at step {progress.step}; the weights are the average at "
+            f"step {progress.best_step}, which scored best on held-out pairs"
         )
     return 128 + stopped if stopped else 0
 
 
 def described(training: Training) -> dict[str, Any]:
-    """What a run is, in plain values."""
+    """The configuration of a run as plain values, for config.json."""
     preset, accelerator, student = training.preset, training.accelerator, training.bare_student
     plain = {name: value for name, value in asdict(preset).items() if not callable(value)}
     networks = {"generator": student.generator, "adapter": student.adapter, "critic": training.bare_critic}
@@ -104,7 +107,7 @@ def _preset(options: argparse.Namespace) -> Preset:
     if options.seed < 0:
         raise BadInput(f"--seed {options.seed}: must be 0 or more")
     if options.steps is not None and options.minutes is not None:
-        raise BadInput("--steps and --minutes: give one of them")
+        raise BadInput("--steps and --minutes: give only one of them")
     for name, value in (("steps", options.steps), ("minutes", options.minutes)):
         if value is not None:
             if not value > 0:
@@ -122,7 +125,7 @@ def _accelerator(precision: str, device: str) -> Accelerator:
 
 
 def _check_batches(preset: Preset, processes: int) -> None:
-    """Raises BadInput unless every process gets as many pairs of each sort, in whole groups of the discriminator."""
+    """Raises BadInput unless the processes get equally many pairs of each kind, in whole discriminator groups."""
     group = DiscriminatorConfig().group
     fits = "1, 2, 3" if processes == 1 else f"{2 * processes}"
     for part in preset.parts:
@@ -136,8 +139,8 @@ def _check_batches(preset: Preset, processes: int) -> None:
 
 
 def _encoder(name: str) -> Path:
-    """A bundled weights file, or one of the user's store."""
+    """A bundled weights file, or one from the user's store. Raises BadInput if there is none of that name."""
     places = [folder / name for folder in (weights.LITE, default_store().home)]
     if (found := next((path for path in places if path.is_file()), None)) is None:
-        raise BadInput(f"{places[-1]}: no such file; `cscs fetch cscs` gets it, --encoder names another")
+        raise BadInput(f"{places[-1]}: no such file; run `cscs fetch cscs`, or pass another encoder with --encoder")
     return found

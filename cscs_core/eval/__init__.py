@@ -1,4 +1,4 @@
-"""Measuring: independent judges, figures of the model card, the evidence for surrogates.
+"""Evaluation: independent judges, the numbers of the model card, and the experiment with proxy pairs.
 
-Nothing here is used by a swap.
+Swaps do not use anything in here.
 """

@@ -1,4 +1,4 @@
-"""Measures how far the alignment of FFHQ by 68 points, which CSCS was released with, lies from the one by five points.
+"""Compares the FFHQ alignment by 68 points, used by the CSCS release, with the alignment by five points.
 
 python -m cscs_core.eval.alignment --data $CSCS_DATA --out runs/eval
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..faces.align import QUAD, align
 from ..faces.select import order
 from ..io import images
+from ..io.files import write_json
 from ..ops.geometry import compose, invert, scale_of, transform
 from ..pipeline import find, load_models
 from ..train.people import load_people
@@ -28,8 +29,8 @@ SIDE = 256  # px
 
 
 def between(five: Crops, quad: Crops) -> dict[str, float]:
-    """How a crop by five points becomes the one by 68: scale, turn in degrees, shift of the middle and of the landmarks
-    in px of 256; means of the magnitudes, and the worst hundredth of the landmarks'."""
+    """The transform from crops by five points to crops by 68: mean scale, absolute rotation in degrees, shift of the
+    centre and mean and 99th percentile of the landmarks' shift, in pixels of a 256 px crop."""
     step = compose(invert(five.matrix), quad.matrix)
     scale = scale_of(step)
     turn = torch.rad2deg(torch.atan2(step[:, 1, 0], step[:, 0, 0]))
@@ -76,7 +77,7 @@ def main() -> None:
                 sheet.paste(images.to_pil(crops.pixels[place]).resize((128, 128)), (place * 128, row * 128))
         arguments.out.mkdir(parents=True, exist_ok=True)
         sheet.save(arguments.out / f"alignment_{name}.png")
-    (arguments.out / "alignment.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_json(arguments.out / "alignment.json", report)
 
 
 if __name__ == "__main__":

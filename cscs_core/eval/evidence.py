@@ -1,9 +1,9 @@
-"""Does training with proxy pairs make a better swapper, and which part of them does it? At a scale that two processor
-cores can pay: 64 px, five ways to train, the same steps for each, several seeds; judged on people kept from training.
+"""An ablation: does training with proxy pairs make a better swapper, and which part of them matters? Small enough for
+two CPU cores: 64 px, a few variants of training with equal steps and several seeds, measured on held-out people.
 
     python -m cscs_core.eval.evidence --data $CSCS_DATA --out runs/evidence
 
-What is in the output folder already is not made again.
+Files that are already in the output folder are not made again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from ..faces.align import resize
 from ..hub import weights
 from ..io import images
+from ..io.files import write_json
 from ..ops import mask, mesh
 from ..pipeline import load_models
 from ..tasks.report import expression_error, outline_error, pose_error
@@ -36,10 +37,10 @@ from .judges import Judges, interval, load_judges, retrieved
 log = logging.getLogger(__name__)
 
 _FOLDERS = ("omi", "fake")
-_JUDGED = 256  # px, of what the judges look at
+_JUDGED = 256  # px, crop side for the judges
 _SHOWN = 10  # pairs on the sheet
 _CHUNK = 32
-_SHIFT = 7  # every target gets the face of the person so many places further on
+_SHIFT = 7  # the source of each target is the person this many rows further on
 
 MEASURES = {
     "cos_source": "cosine to the source",
@@ -63,17 +64,17 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class Trial:
-    """N held-out pairs: row i of the sources goes onto row i of the targets."""
+    """N held-out pairs: row i of the sources is swapped onto row i of the targets."""
 
     sources: Crops  # 256 px
-    targets: Crops
+    targets: Crops  # 256 px
     judges: Judges
-    everyone: Tensor  # (N, 128) identities of the targets
-    points: Tensor  # (N, 68, 2) of the targets
-    person: Tensor  # (N,) which of the targets each source is
+    everyone: Tensor  # (N, 128) unit embeddings of the targets
+    points: Tensor  # (N, 68, 2) landmarks of the targets
+    person: Tensor  # (N,) row among the targets of each source's person
 
     def measure(self, results: Tensor) -> dict[str, Tensor]:
-        """Of results (N, 3, S, S) in 0..1 what MEASURES says, (N,) each."""
+        """The MEASURES of results (N, 3, S, S) 0..1, (N,) each."""
         seen = nnf.interpolate(results, (_JUDGED, _JUDGED), mode="bicubic").clamp(0, 1)
         identity, points = judged(self.judges, seen, self.targets.mesh)
         return {
@@ -89,7 +90,8 @@ class Trial:
 
 
 def judged(judges: Judges, pictures: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Identities (N, 128) and 68 landmarks (N, 68, 2) of pictures (N, 3, S, S) with faces at mesh points, by chunks."""
+    """Embeddings (N, 128) and 68 landmarks (N, 68, 2) of images (N, 3, S, S) 0..1 with meshes (N, 468, 2), in
+    chunks."""
     rows = [
         (judges.identity(some, places), judges.points(some, mesh.box(places)))
         for some, places in zip(pictures.split(_CHUNK), points.split(_CHUNK), strict=True)
@@ -99,7 +101,8 @@ def judged(judges: Judges, pictures: Tensor, points: Tensor) -> tuple[Tensor, Te
 
 
 def kept(results: Tensor, targets: Crops) -> dict[str, Tensor]:
-    """How far results are from the targets of the same size around the face and in its mean colour, (N,) each."""
+    """Differences of results (N, 3, S, S) from targets of the same size: around the face, and in its mean colour, (N,)
+    0..1 each."""
     face = mask.hull(targets.mesh, targets.size)
     apart = results - targets.pixels
 
@@ -110,15 +113,16 @@ def kept(results: Tensor, targets: Crops) -> dict[str, Tensor]:
 
 
 def small(crops: Crops) -> Tensor:
-    """What a student sees of faces, (N, 3, 64, 64)."""
+    """The crops at the student's size, (N, 3, 64, 64) 0..1."""
     return resize(crops, SIDE).pixels
 
 
 def trial(data: Path, judges: Judges) -> Trial:
-    """All people of the test and validation splits, each the source of one pair and the target of another."""
+    """A trial with all people of the test and validation splits, each the source of one pair and the target of
+    another."""
     people = [load_people(data, split, _FOLDERS) for split in ("test", "validation")]
     targets = join([cut(some, torch.arange(len(some)), _JUDGED) for some in people])
-    # Neighbours of a list may be alike.
+    # Neighbours in the list may look alike.
     targets = targets[torch.randperm(len(targets), generator=Generator().manual_seed(1))]
     person = torch.arange(len(targets)).roll(-_SHIFT)
     everyone, points = judged(judges, targets.pixels, targets.mesh)
@@ -127,7 +131,7 @@ def trial(data: Path, judges: Judges) -> Trial:
 
 @torch.no_grad()
 def swapped(by: SmallStudent, known: Recogniser, sources: Tensor, targets: Tensor) -> Tensor:
-    """Faces of the sources on the targets, (N, 3, S, S) in 0..1 each."""
+    """Swaps the sources onto the targets with a student, (N, 3, S, S) 0..1 twice -> (N, 3, S, S) 0..1."""
     made = []
     for source, target in zip(sources.split(_CHUNK), targets.split(_CHUNK), strict=True):
         view = known.view(source * 2 - 1)
@@ -136,14 +140,14 @@ def swapped(by: SmallStudent, known: Recogniser, sources: Tensor, targets: Tenso
 
 
 def measured(test: Trial, results: Tensor, file: Path) -> dict[str, Tensor]:
-    """What a trial finds; from the file if that is there already."""
+    """The measures of a trial, (N,) each; read from the file if it exists, otherwise written to it."""
     if not file.exists():
         weights.write(file, test.measure(results), {"arch": "evidence"})
     return weights.read(file)[0]
 
 
 def summary(found: dict[str, list[dict[str, Tensor]]]) -> dict[str, dict[str, dict]]:
-    """Every measure of each way, and of the differences of COMPARED, pair by pair and seed by seed."""
+    """Means with intervals of all measures for each variant, and for the paired differences in COMPARED."""
     ways = {
         way: {name: torch.stack([measured[name] for measured in seeds]) for name in MEASURES}
         for way, seeds in found.items()
@@ -159,14 +163,14 @@ def summary(found: dict[str, list[dict[str, Tensor]]]) -> dict[str, dict[str, di
 
 
 def together(found: dict[str, list[dict[str, Tensor]]]) -> dict[str, float]:
-    """Over the runs, how each measure goes with the cosine to the source: correlations, -1..1."""
+    """Correlation of each measure with the cosine to the source over all runs, -1..1."""
     runs = [measures for way in VARIANTS for measures in found[way]]
     means = {name: torch.stack([measures[name].mean() for measures in runs]) for name in MEASURES}
     return {name: float(torch.corrcoef(torch.stack([means["cos_source"], row]))[0, 1]) for name, row in means.items()}
 
 
 def sheet(rows: list[list[Tensor]], side: int = 96) -> Image.Image:
-    """Pictures (3, S, S) laid in rows."""
+    """A contact sheet of images (3, S, S) 0..1, in rows."""
     page = Image.new("RGB", (side * len(rows[0]), side * len(rows)))
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
@@ -181,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--people", type=int, default=768, help="of whom proxies are made")
+    parser.add_argument("--people", type=int, default=768, help="number of people that proxies are made from")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out: Path = arguments.out
@@ -192,7 +196,7 @@ def main() -> None:
     sources, targets = small(test.sources), small(test.targets)
     found: dict[str, list[dict[str, Tensor]]] = {name: [] for name in VARIANTS}
     shown: dict[str, Tensor] = {}
-    for seed in range(arguments.seeds):  # a whole comparison first, then the next
+    for seed in range(arguments.seeds):  # all variants of one seed first, so that an early stop leaves a comparison
         for variant in VARIANTS:
             by = student(
                 variant, made, known, arguments.steps, seed, out / "students" / f"{variant}_{seed}.safetensors"
@@ -202,12 +206,12 @@ def main() -> None:
             shown.setdefault(variant, results[:_SHOWN])
             means = {name: round(float(values.mean()), 4) for name, values in found[variant][-1].items()}
             log.info("%s, seed %d: %s", variant, seed, json.dumps(means))
-    # What the judges say of targets and sources at 64 px, as if they were results: nothing swapped, everything pasted.
+    # Baselines: targets and sources at 64 px measured as if they were results (no swap, and a complete copy).
     for name, pictures in (("targets", targets), ("sources", sources)):
         found[name] = [measured(test, pictures, out / "measures" / f"{name}.safetensors")]
     report = {"pairs": len(targets), "people": len(made.photographs), "proxies": len(made.y), "steps": arguments.steps}
     report |= {"measures": summary(found), "with_cos_source": together(found)}
-    (out / "evidence.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_json(out / "evidence.json", report)
     rows = [[sources[row], targets[row], *(pictures[row] for pictures in shown.values())] for row in range(_SHOWN)]
     sheet(rows).save(out / "evidence.png")
 

@@ -1,6 +1,6 @@
-"""Small training pairs for comparing ways to train: photographs, and proxies of most of them.
+"""Small training pairs for the ablation: photographs, and proxies of most of them.
 
-Surrogates work at 128 px, everything is kept at 64 px, in files of so many people each, so that it can be stopped.
+Surrogates are made at 128 px and stored at 64 px, in files of 64 people each, so that the work can be resumed.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from .evidence_student import SIDE
 log = logging.getLogger(__name__)
 
 
-_WORK = 128  # px, of what surrogates work on
-_CHUNK = 64  # people a file
-_DONORS = 256  # of whom the nearest gives the face
-_ROUNDS = 2  # tries to make somebody else of each person
-_BEND = (0.5, 1.0)  # how much thinner or chubbier
+_WORK = 128  # px, crop side for making surrogates
+_CHUNK = 64  # people per file
+_DONORS = 256  # random donors, of which the nearest is used
+_ROUNDS = 2  # attempts at a target surrogate of each person
+_BEND = (0.5, 1.0)  # amount by which faces are made thinner or chubbier
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """N photographs and M proxies of them, bytes: (N or M, 3, 64, 64) uint8."""
+    """N photographs and M proxies, images (N or M, 3, 64, 64) uint8."""
 
-    photographs: Tensor
-    y: Tensor  # the photographs that have proxies
+    photographs: Tensor  # N
+    y: Tensor  # M, the photographs that have proxies
     x_src: Tensor
     x_tgt: Tensor
     thin: Tensor  # x_tgt with thinner faces
     chubby: Tensor
     own_thin: Tensor  # y with thinner faces
     own_chubby: Tensor
-    source_similarity: Tensor  # (M,) cosine of x_src and y by the bundled encoder
-    target_similarity: Tensor  # (M,) of x_tgt and y
+    source_similarity: Tensor  # (M,) cosine of x_src to y, bundled encoder
+    target_similarity: Tensor  # (M,) cosine of x_tgt to y
 
     @staticmethod
     def of(tensors: Mapping[str, Tensor]) -> Made:
@@ -59,7 +59,7 @@ class Made:
 
 
 def cut(people: People, rows: Tensor, size: int) -> Crops:
-    """The faces of these people, cut out by their mesh."""
+    """The ffhq_512 crops of these people, aligned by their meshes."""
     points, count = people.mesh[rows], torch.arange(len(rows))
     one = torch.ones(len(rows))
     faces = FaceSet(count, mesh.box(points), mesh.five(points), points, one, -one.long())
@@ -68,20 +68,20 @@ def cut(people: People, rows: Tensor, size: int) -> Crops:
 
 @torch.inference_mode()
 def build(people: People, models: Models, folder: Path, count: int, seed: int = 0) -> Made:
-    """Everything for so many of these people, from the folder what of it is there already."""
+    """The data of `count` random people; files that exist in the folder are reused."""
     order = torch.randperm(len(people), generator=Generator().manual_seed(seed))
     chunks = order[:count].split(_CHUNK)
     for number, rows in enumerate(chunks):
         file = _file(folder, number)
         if not file.exists():
-            made = _made(people, rows, models, Generator().manual_seed(seed + 1 + number))
+            made = _make(people, rows, models, Generator().manual_seed(seed + 1 + number))
             weights.write(file, made.tensors(), {"arch": "evidence"})
             log.info("%s: %d of %d people have proxies", file, len(made.y), len(rows))
     return load(folder, len(chunks))
 
 
 def load(folder: Path, chunks: int) -> Made:
-    """The first so many files of a folder as one."""
+    """The first `chunks` files of a folder, joined."""
     parts = [weights.read(_file(folder, number))[0] for number in range(chunks)]
     return Made.of({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
@@ -90,11 +90,11 @@ def _file(folder: Path, number: int) -> Path:
     return folder / f"{number:03d}.safetensors"
 
 
-def _made(people: People, rows: Tensor, models: Models, generator: Generator) -> Made:
+def _make(people: People, rows: Tensor, models: Models, generator: Generator) -> Made:
     crops = cut(people, rows, _WORK)
     some = torch.randperm(len(people), generator=generator)[:_DONORS]
     donors = cut(people, some, _WORK)
-    target = _somebody_else(crops, donors, generator, models)
+    target = _make_targets(crops, donors, generator, models)
     source = source_surrogate(crops[target.rows], generator, encoder=models.encoder, others=donors)
     target = target[source.rows]
     own = crops[target.rows]
@@ -112,13 +112,13 @@ def _made(people: People, rows: Tensor, models: Models, generator: Generator) ->
     pictures = {"photographs": crops, "y": own, "x_src": source.crops, "x_tgt": target.crops, **bent}
     assert source.similarity is not None and target.similarity is not None
     return Made.of(
-        {name: _kept(one) for name, one in pictures.items()}
+        {name: _to_uint8(one) for name, one in pictures.items()}
         | {"source_similarity": source.similarity, "target_similarity": target.similarity}
     )
 
 
-def _somebody_else(crops: Crops, donors: Crops, generator: Generator, models: Models) -> Surrogate:
-    """Target surrogates of those of whom one passes in a few tries, in the order of the crops."""
+def _make_targets(crops: Crops, donors: Crops, generator: Generator, models: Models) -> Surrogate:
+    """Target surrogates of the crops for which one is accepted in a few attempts, in their order."""
     judge = Judge(encoder=models.encoder, landmarks=models.landmarks)
     found: list[Surrogate] = []
     left = torch.arange(len(crops))
@@ -135,5 +135,5 @@ def _somebody_else(crops: Crops, donors: Crops, generator: Generator, models: Mo
     return whole[whole.rows.argsort()]
 
 
-def _kept(crops: Crops) -> Tensor:
+def _to_uint8(crops: Crops) -> Tensor:
     return (resize(crops, SIDE).pixels.clamp(0, 1) * 255).round().byte()

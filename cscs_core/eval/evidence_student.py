@@ -1,6 +1,7 @@
-"""The small student whose training is compared: it sees the source's face beside the target and learns in minutes.
+"""The small student of the ablation: it takes the source's face as an image together with the target and trains in
+minutes.
 
-A student that is told who it is by an embedding alone, as AEI-Net is, does not begin to swap in the time there is here.
+A student conditioned by an embedding alone, like AEI-Net, does not start to swap in this time.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from ..models.small_generator import AdaINBlock
 from ..ops import geometry
 from ..train.swap.student import Recogniser
 
-SIDE = 64  # px, of its pictures
+SIDE = 64  # px, crop side
 
 
 class SmallStudent(nn.Module):
-    """Targets (N, 3, 64, 64) in [-1, 1], sources as a recogniser of ours views them (N, 3, 112, 112) in 0..1, and
-    identities (N, Z) -> pictures like the targets. A U-net on blocks of 2 x 2 pixels."""
+    """A U-net on blocks of 2 x 2 pixels: targets (N, 3, 64, 64) -1..1, views of the sources for our recogniser
+    (N, 3, 112, 112) 0..1 and embeddings (N, Z) -> images (N, 3, 64, 64) -1..1."""
 
     def __init__(self, identity: int, widths: tuple[int, ...] = (32, 64, 128), blocks: int = 2):
         super().__init__()
@@ -32,7 +33,7 @@ class SmallStudent(nn.Module):
         self.rgb = nn.Conv2d(widths[0], 12, 3, 1, 1)
 
     def forward(self, target: Tensor, view: Tensor, identity: Tensor) -> Tensor:
-        z = identity * identity.shape[-1] ** 0.5  # entries of about 1
+        z = identity * identity.shape[-1] ** 0.5  # entries of magnitude about 1
         both = torch.cat([target, laid_back(view) * 2 - 1], 1)
         maps = [self.stem(nnf.pixel_unshuffle(both, 2))]
         for layer in self.down:
@@ -47,7 +48,7 @@ class SmallStudent(nn.Module):
 
 
 def laid_back(view: Tensor) -> Tensor:
-    """Faces as a recogniser views them, laid where targets have theirs, (N, 3, 112, 112) -> (N, 3, 64, 64)."""
+    """Views for a recogniser warped to the alignment of the targets, (N, 3, 112, 112) -> (N, 3, 64, 64)."""
     target, source = geometry.template("ffhq_512", SIDE), geometry.template("arcface_112_v2", view.shape[-1])
     matrix = geometry.similarity(target[None], source[None])
     places = geometry.transform(geometry.pixel_grid(SIDE, SIDE).flatten(0, 1)[None], matrix)
@@ -56,7 +57,7 @@ def laid_back(view: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Remembering(Recogniser):
-    """A recogniser that looks at a picture once, where no gradients are wanted: sources come again and again."""
+    """A recogniser that caches embeddings when no gradients are needed, since the same sources come again and again."""
 
     known: dict[int, Tensor] = field(default_factory=dict)
 

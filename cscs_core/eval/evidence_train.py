@@ -1,7 +1,7 @@
-"""Small swappers trained alike but for their proxy pairs, one part of the method left out in each.
+"""The variants of the ablation: small swappers trained in the same way, each without one part of the proxy pairs.
 
-They are trained by the steps of `cscs train`, but without a critic and an ID adapter: on a processor a minute is better
-spent on more steps.
+They use the training step of `cscs train`, but without critic and ID adapter: on a CPU the time is better spent on more
+steps.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from .evidence_student import SIDE, Remembering, SmallStudent
 
 log = logging.getLogger(__name__)
 
-_TELL = 200  # steps between lines of the log
+_LOG_EVERY = 200  # steps between log lines
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to train."""
+    """A variant of training."""
 
-    says: str
-    pairs: str  # what stands beside the ordinary pairs, see `pairs`
-    identity: float = 0.5  # how much the identity counts
+    says: str  # description
+    pairs: str  # pairs used besides the ordinary ones, see `pairs`
+    identity: float = 0.5  # weight of the identity loss
 
 
 VARIANTS = {
@@ -48,13 +48,13 @@ VARIANTS = {
     "no_source": Variant("no source surrogate: x_src = y", "no_source"),
     "no_target": Variant("no target surrogate: x_tgt = y", "no_target"),
     "no_shape": Variant("no shape adaptation: x_tgt is never bent", "no_shape"),
-    # A way that swaps less keeps more of the target: with this one, ways can be compared where they swap as much.
+    # A variant that swaps less keeps more of the target: this one allows a comparison at equal strength of the swap.
     "full_strong": Variant("proxies, the identity counts twice as much", "full", 1.0),
 }
 
 
 class NoCritic(nn.Module):
-    """In the place of a critic, thinks the same of all pictures: (N, ...) -> (N,)."""
+    """A stand-in for a critic that gives the same logit to all images, (N, ...) -> (N,)."""
 
     def __init__(self):
         super().__init__()
@@ -65,6 +65,7 @@ class NoCritic(nn.Module):
 
 
 def preset(steps: int, identity: float) -> Preset:
+    """The preset of the ablation, with this number of steps and weight of the identity loss."""
     return Preset(
         "evidence",
         size=SIDE,
@@ -85,7 +86,7 @@ def preset(steps: int, identity: float) -> Preset:
 
 
 def pairs(kind: str, made: Made) -> PairSource:
-    """What is learned from beside ordinary pairs."""
+    """The pairs of a variant that are used besides the ordinary ones."""
     targets = partial(MemoryProxies, made.y)
     return {
         "full": lambda: targets(made.x_src, made.x_tgt, (made.thin, made.chubby)),
@@ -97,17 +98,17 @@ def pairs(kind: str, made: Made) -> PairSource:
 
 
 def recogniser() -> Recogniser:
-    """The bundled encoder, which tells students who somebody is and what they make of it."""
+    """The bundled encoder, used for conditioning and for the identity loss."""
     found = load_recogniser(weights.LITE / "encoder.safetensors")
     for_inference(found.network)
     return Remembering(found.network, found.width)
 
 
 def student(name: str, made: Made, known: Recogniser, steps: int, seed: int, file: Path) -> SmallStudent:
-    """A trained one, in evaluation mode; from the file if that is there already. Raises BadInput if that one had other
-    steps."""
+    """The trained student of a variant, in evaluation mode; read from the file if it exists. Raises BadInput if that
+    one was trained for another number of steps."""
     if not file.exists():
-        trained, minutes = _trained(name, made, known, steps, seed)
+        trained, minutes = _train(name, made, known, steps, seed)
         weights.write(
             file, trained.state_dict(), {"arch": "evidence", "steps": str(steps), "minutes": f"{minutes:.2f}"}
         )
@@ -119,14 +120,14 @@ def student(name: str, made: Made, known: Recogniser, steps: int, seed: int, fil
     return found.eval().requires_grad_(False)
 
 
-def _trained(name: str, made: Made, known: Recogniser, steps: int, seed: int) -> tuple[nn.Module, float]:
-    """The averaged student, and for how many minutes it used a processor."""
+def _train(name: str, made: Made, known: Recogniser, steps: int, seed: int) -> tuple[nn.Module, float]:
+    """The averaged student, and the minutes of CPU time used."""
     from accelerate import Accelerator
 
     variant = VARIANTS[name]
     plan = preset(steps, variant.identity)
     torch.manual_seed(seed)
-    # The steps want a module to call; the parts of the shipped students they leave alone on one device.
+    # The training step only calls the student; on one device it does not access the parts of a `Student`.
     fresh = cast(Student, SmallStudent(known.width))
     training = begin(plan, Accelerator(mixed_precision="bf16", cpu=True), known, seed, fresh)
     photographs = OrdinaryPairs(MemoryPictures(made.photographs))
@@ -134,7 +135,7 @@ def _trained(name: str, made: Made, known: Recogniser, steps: int, seed: int) ->
     began = time.process_time()
     for step in range(1, steps + 1):
         terms = iterate(training, draw(training, data, seed, step), step, plan.pace(step, step / steps))
-        if step % _TELL == 0:
+        if step % _LOG_EVERY == 0:
             said = ", ".join(f"{term} {float(value):.3f}" for term, value in terms.items() if "critic" not in term)
             log.info("%s, seed %d, step %d: %s", name, seed, step, said)
     return training.average, (time.process_time() - began) / 60

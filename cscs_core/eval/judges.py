@@ -1,6 +1,7 @@
-"""Judges of a swap that had no part in any training: a recogniser, and 68 landmarks, from these pose and expression.
+"""Independent judges of swaps, which no network was trained with: a recogniser, and 68 landmarks for pose and
+expression.
 
-The bundled landmarks must not judge pose: they read 80 to 87 per cent of a turn of the head and a sixth of a nod.
+The bundled landmarks are not suitable for measuring pose: they read 80 to 87 % of the yaw and a sixth of the pitch.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from torch import Generator, Tensor
 from ..io.files import BadInput
 from ..ops import geometry, mesh
 
-_FACE = 112  # px, side of what the landmarks' network sees
-_ROOM = 1.05  # of the face's larger side
+_FACE = 112  # px, input side of the landmark network
+_MARGIN = 1.05  # crop side relative to the longer side of the face's box
 
 
 @dataclass(frozen=True)
 class Judges:
-    """N pictures (N, 3, H, W) in 0..1 with one known face each."""
+    """The judges' networks; images are (N, 3, H, W) in 0..1 with one known face each."""
 
     recogniser: Callable[[Tensor], Tensor]  # (N, 3, 112, 112), template arcface_112_v2 -> unit rows (N, 128)
-    landmarks: Callable[[Tensor], Tensor]  # (N, 3, 112, 112), a face filling it -> (N, 68, 2) in its pixels
+    landmarks: Callable[[Tensor], Tensor]  # (N, 3, 112, 112), filled by the face -> (N, 68, 2) in its pixels
 
     def identity(self, pictures: Tensor, points: Tensor) -> Tensor:
         """Unit embeddings (N, 128) of the faces at mesh points (N, 468, 2)."""
         return embed(self.recogniser, pictures, points)
 
     def points(self, pictures: Tensor, box: Tensor) -> Tensor:
-        """The 68 landmarks of the faces in the boxes (N, 4), in pixels, (N, 68, 2).
+        """The 68 landmarks of the faces in boxes (N, 4), (N, 68, 2) pixels.
 
-        A result and its target are to be read with the same box, that of the target's mesh.
+        Use the same box for a result and its target: that of the target's mesh.
         """
-        middle, side = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(1) * _ROOM
+        middle, side = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(1) * _MARGIN
         scale = _FACE / side
         matrix = torch.zeros(len(box), 2, 3)
         matrix[:, 0, 0] = matrix[:, 1, 1] = scale
@@ -47,18 +48,18 @@ class Judges:
 
 
 def load_judges(data: Path) -> Judges:
-    """Judges from the teachers in the data folder. Raises BadInput if they or onnxruntime are missing."""
+    """The judges in DATA/teachers. Raises BadInput if their files or onnxruntime are missing."""
     folder = data / "teachers"
     files = [folder / name for name in ("recogniser_b.onnx", "pfld68_112.onnx")]
     for file in files:
         if not file.is_file():
-            raise BadInput(f"{file}: no such file; --data names the folder with the teachers")
-    recogniser, landmarks = map(_network, files)
+            raise BadInput(f"{file}: no such file; give the folder that contains teachers/ with --data")
+    recogniser, landmarks = map(_load_onnx, files)
     return Judges(recogniser, lambda crops: landmarks(crops).view(-1, 68, 2) * _FACE)
 
 
-def _network(file: Path) -> Callable[[Tensor], Tensor]:
-    """An ONNX file of one input and one output, on the processor."""
+def _load_onnx(file: Path) -> Callable[[Tensor], Tensor]:
+    """An ONNX file with one input and one output, run on the CPU."""
     try:
         import onnxruntime
     except ImportError:
@@ -76,19 +77,20 @@ def _network(file: Path) -> Callable[[Tensor], Tensor]:
 
 
 def embed(recogniser: Callable[[Tensor], Tensor], pictures: Tensor, points: Tensor) -> Tensor:
-    """Unit embeddings of one face a picture, (N, 3, H, W), mesh (N, 468, 2) -> (N, 128)."""
+    """Unit embeddings of one face per image, (N, 3, H, W) 0..1, mesh (N, 468, 2) -> (N, 128)."""
     matrix = geometry.similarity(mesh.five(points), geometry.template("arcface_112_v2", _FACE)[None])
     return recogniser(geometry.warp(pictures, matrix, _FACE))
 
 
 def retrieved(embedding: Tensor, everyone: Tensor, person: Tensor) -> Tensor:
-    """Whether of everyone (M, E) the nearest to each embedding (N, E) is the right person (N,), (N,) bool."""
+    """Whether the nearest row of `everyone` (M, E) to each embedding (N, E) is the right person (N,) int64, (N,)
+    bool."""
     return (embedding @ everyone.T).argmax(1) == person
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and where it may lie: 95 per cent of what is found with other people and seeds drawn from these."""
+    """A mean and its 95 % bootstrap interval."""
 
     mean: float
     low: float
@@ -99,11 +101,12 @@ class Interval:
 
 
 def interval(values: Tensor, draws: int = 2000, seed: int = 0) -> Interval:
-    """Bootstrap over people (N,), or over seeds and people (S, N), both drawn with replacement."""
+    """Mean and bootstrap interval of values (N,) over people, or (S, N) over seeds and people, both resampled with
+    replacement."""
     values = values.double() if values.ndim == 2 else values.double()[None]
     seeds, people = values.shape
     generator = Generator().manual_seed(seed)
-    # How often each is drawn says as much as which: the mean of a draw is a product.
+    # Only the counts of each draw matter, so that the means of all draws are one matrix product.
     each = torch.randint(people, (draws, people), generator=generator)
     weight = torch.zeros(draws, people, dtype=torch.float64)
     weight.scatter_add_(1, each, torch.ones_like(each, dtype=torch.float64))

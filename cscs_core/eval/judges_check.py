@@ -1,5 +1,5 @@
-"""How far the judges can be trusted: how much of a known turn of the head they read, and what they see where only the
-quality of the picture changed.
+"""Checks the reliability of the judges: how much of a known head rotation they read, and what they measure when only
+the image quality changes.
 
     python -m cscs_core.eval.judges_check --data $CSCS_DATA --out runs/eval
 """
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Generator, Tensor
 
+from ..io.files import write_json
 from ..ops import colour, head_pose, mesh
 from ..surrogates.source_change import Change, apply_change
 from ..tasks.report import expression_error, pose_error
@@ -28,11 +29,11 @@ from .judges import Judges, load_judges, retrieved
 log = logging.getLogger(__name__)
 
 _TURNS = ((5, 0), (10, 0), (20, 0), (0, 5), (0, 10), (0, 15))  # degrees of yaw and pitch
-_FACING = 12  # degrees: heads turned further are not turned on, what they would show is not known
+_FACING = 12  # degrees: heads turned further are left out, since turning them more would reveal hidden parts
 
 
 def shrunk(pictures: Tensor, side: int) -> Tensor:
-    """Pictures that have been at a smaller side."""
+    """Images reduced to a smaller side and enlarged again, (N, 3, S, S) 0..1."""
     small = nnf.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
     return nnf.interpolate(small, pictures.shape[-2:], mode="bicubic").clamp(0, 1)
 
@@ -55,7 +56,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def turns(crops: Crops, judges: Judges) -> dict[str, float]:
-    """Mean degrees read of known turns, of people who face the camera."""
+    """Mean pose change in degrees that the judges read for known turns of frontal faces, by turn."""
     crops = crops[(head_pose.fit(crops.mesh).degrees[:, :2].abs() < _FACING).all(1)]
     before = judges.points(crops.pixels, mesh.box(crops.mesh))
     read = {"people": float(len(crops))}
@@ -68,7 +69,7 @@ def turns(crops: Crops, judges: Judges) -> dict[str, float]:
 
 
 def floor(crops: Crops, judges: Judges) -> dict[str, dict[str, float]]:
-    """What is measured between a picture and itself with its quality changed, and between two people."""
+    """The measures between an image and itself with changed quality, and between two different people."""
     box, rows = mesh.box(crops.mesh), torch.arange(len(crops))
     points, identity = judges.points(crops.pixels, box), judges.identity(crops.pixels, crops.mesh)
     found = {}
@@ -102,10 +103,8 @@ def main() -> None:
     crops = cut(people, torch.arange(len(people)), 256)
     with torch.inference_mode():
         report = {"turns": turns(crops, judges), "floor": floor(crops, judges)}
-    text = json.dumps(report, indent=1)
-    log.info("%s", text)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "judges.json").write_text(text, encoding="utf-8")
+    log.info("%s", json.dumps(report, indent=1))
+    write_json(arguments.out / "judges.json", report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measures the three bundled networks on the test people and on real photographs.
+"""Measures the bundled detector, landmarks and encoder on the test people and on real photographs.
 
 python -m cscs_core.eval.networks --data $CSCS_DATA --out runs/eval
 """
@@ -21,6 +21,7 @@ from ..faces.detectors.base import detect
 from ..faces.identity import encode
 from ..faces.landmarks import locate
 from ..io import images
+from ..io.files import write_json
 from ..ops import geometry, mesh
 from ..ops.boxes import iou
 from ..pipeline import Models, find, load_models
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def detection(data: Path, models: Models, count: int = 300) -> dict[str, float]:
-    """Recall at IoU 0.5 on pasted scenes of test people, and false boxes per 100 pictures without a face."""
+    """Recall at IoU 0.5 on composited scenes of test people, and false positives per 100 pictures without a face."""
     files = sorted((data / "negatives").glob("*.jpg"))
     empty = load_pictures(files[::10], scenes.SIDE)
     people = load_people(data, "test", ("omi", "fake"))
@@ -45,7 +46,7 @@ def detection(data: Path, models: Models, count: int = 300) -> dict[str, float]:
     side = (made.box[:, 2:] - made.box[:, :2]).prod(-1).sqrt()
     groups = {"recall_48_up": side >= 48, "recall_24_to_48": (side >= 24) & (side < 48), "recall_16_to_24": side < 24}
     result = {name: float(hit[made.clear & group].float().mean()) for name, group in groups.items()}
-    # A box on a face that is half covered or cut is no mistake, but none is owed either.
+    # A box on a face that is half occluded or cut off is not an error, but not required either.
     known = overlap.amax(0) > 0.3
     result["precision_in_scenes"] = float(known.float().mean())
     for name, chosen in (("test", files[::10]), ("test_and_validation", files[::10] + files[1::10])):
@@ -55,8 +56,8 @@ def detection(data: Path, models: Models, count: int = 300) -> dict[str, float]:
 
 
 def landmarks(data: Path, models: Models) -> dict[str, float]:
-    """NME in per cent of the outer-eye distance: found by the detector first, upright and turned by 45 degrees, and
-    after blur, occlusion and JPEG; on test people whose face was found (the share that was is given too)."""
+    """NME in % of the outer-eye distance on test people: upright, rotated by 45 degrees, and after blur, occlusion and
+    JPEG. Faces come from the detector; the share of faces found is given too."""
     people = load_people(data, "test", ("omi", "fake", "gen"))
     n = len(people)
     result = {}
@@ -90,12 +91,12 @@ def landmarks(data: Path, models: Models) -> dict[str, float]:
 
 
 def identity(data: Path, models: Models) -> dict[str, float]:
-    """Agreement with the teacher; telling people apart on damaged views of test people, with the threshold found on
-    validation people; the teacher on the same views; and photographs of real people, neutral against smiling."""
+    """Agreement with the teacher; verification accuracy on degraded views of test people with the threshold of the
+    validation people, also for the teacher; and the same on photographs of real people, neutral against smiling."""
     diverse = ("omi", "fake")
     teacher = cast(Any, torch.jit.load(data / "teachers" / "recogniser_a.pt"))
     result = {}
-    for name, folders in (("", diverse), ("_with_gen", (*diverse, "gen"))):  # gen's people look much alike
+    for name, folders in (("", diverse), ("_with_gen", (*diverse, "gen"))):  # the people of gen look very similar
         views = {}
         for split in ("validation", "test"):
             people = load_people(data, split, folders)
@@ -128,7 +129,7 @@ def identity(data: Path, models: Models) -> dict[str, float]:
 
 
 def pictures(files: list[Path], models: Models, out: Path, side: int = 420, columns: int = 4) -> dict[str, int]:
-    """A sheet of pictures with what was found drawn in, and how many faces that were."""
+    """Writes a contact sheet with all detections drawn; returns the number of faces by file name."""
     sheet = Image.new("RGB", (columns * side, -(-len(files) // columns) * side))
     counts = {}
     for place, file in enumerate(files):
@@ -158,7 +159,7 @@ def main() -> None:
             log.info("%s %s", name, json.dumps(report[name], indent=1))
         report["photos"] = pictures(sorted((data / "photos").glob("*.jpg")), models, out / "photos.png")
         report["portraits"] = pictures(sorted((data / "portraits").glob("*.jpg")), models, out / "portraits.png")
-    (out / "networks.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_json(out / "networks.json", report)
 
 
 if __name__ == "__main__":

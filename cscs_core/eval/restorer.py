@@ -1,5 +1,5 @@
-"""The bundled restorer on test people, damaged in one way at a time: how near to the truth the faces are as damaged,
-sharpened, and restored.
+"""Measures the bundled restorer on test people, with one kind of damage at a time: damaged, sharpened and restored
+faces are compared with the original.
 
 python -m cscs_core.eval.restorer --data $CSCS_DATA --out runs/restorer/eval
 """
@@ -7,7 +7,6 @@ python -m cscs_core.eval.restorer --data $CSCS_DATA --out runs/restorer/eval
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,15 +18,16 @@ from torch import Generator, Tensor
 from ..faces.restorers.catalogue import DEFAULT_RESTORER, load_restorer
 from ..faces.swappers.lite import refiner_window
 from ..hub.store import default_store
+from ..io.files import write_json
 from ..ops.camera import jpeg
 from ..ops.colour import gaussian_blur
 from ..train.people import crops_of, load_people
 from ..train.refiner import Teachers
 from .judges import interval, load_judges
 
-_FOLDERS = ("omi", "fake")  # their people are all different
-_MOST = 64  # people, evenly over the split
-_SHOWN = 4  # of them on the sheet
+_FOLDERS = ("omi", "fake")  # every picture in them shows another person
+_MOST = 64  # people, evenly spaced over the split
+_SHOWN = 4  # people on the sheet
 
 
 def _grainy(pictures: Tensor, deviation: float) -> Tensor:
@@ -56,12 +56,12 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def sharpened(pictures: Tensor) -> Tensor:
-    """An unsharp mask, what an image editor does without knowing faces."""
+    """Images after an unsharp mask, the baseline of an image editor, (N, 3, S, S) 0..1."""
     return (pictures + 0.7 * (pictures - gaussian_blur(pictures, 1.5))).clamp(0, 1)
 
 
 def similarity(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity of grey values (Wang et al. 2004), (N, 3, S, S) -> (N,)."""
+    """Structural similarity of grey values (SSIM, Wang et al. 2004), (N, 3, S, S) 0..1 twice -> (N,)."""
     x, y = (each.mean(1, keepdim=True) for each in (pictures, truth))
     mean_x, mean_y = gaussian_blur(x, 1.5), gaussian_blur(y, 1.5)
     var_x, var_y, both = (
@@ -112,7 +112,7 @@ def main() -> None:
     columns = [torch.cat(rows[person::_SHOWN], 1) for person in range(_SHOWN)]
     sheet = torch.cat(columns, 2).mul(255).round().byte().movedim(0, -1)
     Image.fromarray(sheet.numpy()).save(arguments.out / f"{arguments.split}.png")
-    (arguments.out / f"{arguments.split}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(arguments.out / f"{arguments.split}.json", report)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Measures swappers on pairs of people kept from training, with judges that nothing was trained on.
+"""Measures swappers on pairs of held-out people, with independent judges.
 
-python -m cscs_core.eval.swap --data $CSCS_DATA --out runs/eval --pairs 200 --swappers lite warp [--of photos]
+python -m cscs_core.eval.swap --data $CSCS_DATA --out runs/eval --pairs 200 --swappers lite warp
 
-Writes swap_OF.json and swap_OF.png: source, target, and the result of each swapper.
+With `--of photos` it measures photographs instead of the test people. Writes swap_OF.json with the measures and
+swap_OF.png with source, target and the result of each swapper.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..faces.swappers.catalogue import DEFAULT_SWAPPER, load_swapper
 from ..hub.store import default_store
 from ..io import images
 from ..io.console import complain
-from ..io.files import BadInput, placed
+from ..io.files import BadInput, write_json
 from ..ops import mesh
 from ..pipeline import FaceFilter, Models, find, identity_from, load_models, prepare_source, swap_faces
 from ..tasks.report import expression_error, pose_error
@@ -32,27 +33,27 @@ from ..train.people import Split, load_people
 from .judges import Judges, interval, load_judges, retrieved
 
 log = logging.getLogger(__name__)
-_SHOWN = 24  # pairs on the picture
+_SHOWN = 24  # pairs on the sheet
 _CELL = 240  # px
-_SMALLEST = 96  # px, side of a face in a photograph that is measured
+_SMALLEST = 96  # px, least side of a face in a photograph
 
 
 @dataclass(frozen=True)
 class Faces:
-    """N pictures, each with one face that counts."""
+    """N images, each with one face to be measured."""
 
     pictures: list[Tensor]  # each (1, 3, H, W) in 0..1
     points: Tensor  # (N, 468, 2), its mesh
 
 
 def synthetic(data: Path, split: Split) -> Faces:
-    """Made-up people of a split of the training data."""
+    """The generated people in a split of the training data."""
     people = load_people(data, split, ("omi", "fake"))
     return Faces(list((people.pixels.float() / 255).split(1)), people.mesh)
 
 
 def photographs(folder: Path, models: Models) -> Faces:
-    """The largest face of every photograph that has one of some size."""
+    """The photographs of a folder whose largest face is large enough. Raises BadInput if there are fewer than two."""
     pictures, points = [], []
     for file in sorted(folder.glob("*.jpg")):
         picture = images.read(file)
@@ -61,12 +62,12 @@ def photographs(folder: Path, models: Models) -> Faces:
             pictures.append(picture)
             points.append(faces.mesh[0])
     if len(points) < 2:
-        raise BadInput(f"{folder}: fewer than two photographs with a face of {_SMALLEST} px")
+        raise BadInput(f"{folder}: fewer than two photographs with a face of at least {_SMALLEST} px; add some")
     return Faces(pictures, torch.stack(points))
 
 
 def drawn(count: int, total: int) -> tuple[Tensor, Tensor]:
-    """Sources and targets, always the same; nobody is put onto themselves."""
+    """Rows of sources and targets, (count,) each, from a fixed seed; nobody is paired with themselves."""
     generator = Generator().manual_seed(5)
     sources, targets = (torch.randperm(total, generator=generator)[:count] for _ in range(2))
     return sources, torch.where(sources == targets, (targets + 1) % total, targets)
@@ -75,7 +76,7 @@ def drawn(count: int, total: int) -> tuple[Tensor, Tensor]:
 def swapped(
     faces: Faces, sources: Tensor, targets: Tensor, swapper: Swapper, models: Models, size: int
 ) -> list[Tensor]:
-    """The pictures of the targets with a source each, largest face onto largest face, (1, 3, H, W)."""
+    """The targets' images with the largest face swapped for the largest face of their sources, (1, 3, H, W) each."""
     results = []
     for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
         person = prepare_source(identity_from([faces.pictures[source]], models), swapper, models)
@@ -87,14 +88,14 @@ def swapped(
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judges see in N faces."""
+    """The judges' readings of N faces."""
 
-    identity: Tensor  # (N, 128)
-    points: Tensor  # (N, 68, 2)
+    identity: Tensor  # (N, 128) unit embeddings
+    points: Tensor  # (N, 68, 2) pixels
 
 
 def seen(pictures: list[Tensor], points: Tensor, judges: Judges) -> Seen:
-    """Pictures of any size, each with a face at mesh points (N, 468, 2)."""
+    """The judges' readings of N images (1, 3, H, W) of any size, each with a mesh in points (N, 468, 2)."""
     rows = [
         (judges.identity(picture, place), judges.points(picture, mesh.box(place)))
         for picture, place in zip(pictures, points.split(1), strict=True)
@@ -103,7 +104,7 @@ def seen(pictures: list[Tensor], points: Tensor, judges: Judges) -> Seen:
 
 
 def report(result: Seen, everyone: Seen, sources: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """The measures of each pair, (N,); errors are against the target."""
+    """The measures of each pair, (N,) each; pose and expression are compared with the target."""
     to_source = (result.identity * everyone.identity[sources]).sum(-1)
     to_target = (result.identity * everyone.identity[targets]).sum(-1)
     return {
@@ -117,7 +118,7 @@ def report(result: Seen, everyone: Seen, sources: Tensor, targets: Tensor) -> di
 
 
 def sheet(columns: list[list[Tensor]], points: list[Tensor]) -> Image.Image:
-    """A row for each pair, two pairs side by side; faces are cut out with their surroundings."""
+    """A contact sheet with one cell row for each pair, two pairs side by side; faces are shown with surroundings."""
     wide = len(columns) * _CELL + 10
     rows = min(_SHOWN, len(columns[0]))
     whole = Image.new("RGB", (2 * wide, -(-rows // 2) * _CELL), "white")
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--of", default="test", choices=("test", "validation", "photos"))
     parser.add_argument("--swappers", nargs="+", default=[DEFAULT_SWAPPER])
-    parser.add_argument("--size", type=int, help="px, default: each swapper's best")
+    parser.add_argument("--size", type=int, help="crop side in px, default: each swapper's best")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     judges, models = load_judges(arguments.data), load_models()
@@ -165,8 +166,7 @@ def main() -> None:
             places.append(faces.points[targets])
     arguments.out.mkdir(parents=True, exist_ok=True)
     base = arguments.out / f"swap_{arguments.of}"
-    with placed(base.with_suffix(".json")) as beside:
-        beside.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_json(base.with_suffix(".json"), whole)
     images.write(base.with_suffix(".png"), images.from_pil(sheet(columns, places))[0])
 
 

@@ -1,4 +1,4 @@
-"""One face at a time: found, aligned, identified, selected, tracked, masked, swapped, restored, pasted.
+"""Operations on faces: detect, align, identify, select, track, mask, swap, restore, paste.
 
-Whole jobs over pictures are in `pipeline` and `tasks`.
+Whole jobs on images are in `pipeline` and `tasks`.
 """

@@ -1,4 +1,4 @@
-"""Faces cut out of pictures, upright and at one size."""
+"""Aligned crops: faces cut out of images, upright and all of one size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..ops.geometry import template as template_points
 from ..ops.mesh import IBUG68
 from ..types import Crops, FaceSet
 
-QUAD = "ffhq_quad"  # the alignment by 68 points, a template beside those of five
+QUAD = "ffhq_quad"  # aligns by 68 points; the templates in geometry.TEMPLATES align by five
 
 
 def align(
@@ -24,10 +24,11 @@ def align(
     size: int = 256,
     check_cancel: CancelCheck = never_cancel,
 ) -> Crops:
-    """One antialiased warp: the points of every face go to the template, (B, 3, H, W) -> Crops of side `size`.
+    """Cuts out every face with one antialiased warp, (B, 3, H, W) 0..1 -> F Crops of side `size`.
 
-    What lies outside the picture repeats its border; the mask is 1 everywhere. `template` is one of
-    geometry.TEMPLATES, laid on by five points, or "ffhq_quad", by 68.
+    `template` is one of geometry.TEMPLATES, fitted to five landmarks, or "ffhq_quad", fitted to 68. Outside the image
+    its border is repeated; the mask is 1 everywhere. `check_cancel` is called between chunks and may stop the work by
+    raising. Raises ValueError for an unknown template.
     """
     matrix = _matrix(faces.landmarks, faces.mesh, template, size)
 
@@ -48,14 +49,14 @@ def align(
 
 
 def realign(crops: Crops, template: str, size: int) -> Tensor:
-    """The pixels of crops cut out once more in another template, (F, 3, S, S) -> (F, 3, size, size). The crops must
-    reach as far as that template does: ffhq_512 reaches further than all but styleganex_384."""
+    """The pixels of crops warped to another template, (F, 3, S, S) -> (F, 3, size, size). The crops must cover the
+    area of that template: ffhq_512 covers all but styleganex_384."""
     return warp(crops.pixels, _matrix(crops.landmarks, crops.mesh, template, size), size)
 
 
 def is_aligned_to(crops: Crops, template: str) -> bool:
-    """Whether crops were cut out in this template: laying them on it once more would not move them, by as much as a
-    hundredth of their side."""
+    """Whether crops are aligned to this template: aligning them again would move no corner by more than 1 % of the
+    crop side."""
     corners = crops.matrix.new_tensor([[0, 0], [1, 0], [0, 1]]).expand(len(crops), 3, 2) * crops.size
     moved = transform(corners, _matrix(crops.landmarks, crops.mesh, template, crops.size)) - corners
     return not (moved.norm(dim=-1) > 0.01 * crops.size).any()
@@ -68,7 +69,7 @@ def _matrix(landmarks: Tensor, mesh: Tensor, template: str, size: int) -> Tensor
 
 
 def resize(crops: Crops, size: int) -> Crops:
-    """The same faces at another crop side: antialiased where they shrink; paste lays them in the same place."""
+    """The same crops at another side in pixels, antialiased when they shrink; `paste` puts them in the same place."""
     if size == crops.size:
         return crops
     ratio = size / crops.size

@@ -1,4 +1,4 @@
-"""Marks on pictures, for people to look at."""
+"""Boxes, landmarks and numbers drawn on images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def boxes(
     points: bool = True,
     dense: bool = False,
 ) -> Tensor:
-    """Images (B, 3, H, W) with every face's box, five points and number. Pixels without a mark keep their value bit for
-    bit.
+    """Draws every face's box, landmarks and number, (B, 3, H, W) 0..1 -> (B, 3, H, W). Unmarked pixels stay
+    bit-identical.
 
-    Numbers start at 0 in each image, in the order of the rows, or are those given, (F,) int64, of which negative ones
-    are not written; colours go by them. `chosen` (F,) bool makes all other faces grey and thin. `points` and `dense`
-    say whether the five points and the dense mesh are drawn.
+    Without `numbers` the faces of each image are numbered from 0, in row order; with `numbers` (F,) int64, negative
+    ones are not written. The colour depends on the number. With `chosen` (F,) bool all other faces are thin and grey.
+    `points` and `dense` switch the five landmarks and the dense mesh on.
     """
     out = images.clone()
     for index in faces.frame.unique().tolist():
@@ -47,7 +47,7 @@ def boxes(
 def _sheet(
     faces: FaceSet, numbers: Sequence[int], bright: list[bool], points: bool, dense: bool, height: int, width: int
 ) -> Image.Image:
-    """What to draw over one image, transparent elsewhere; what is chosen lies on top."""
+    """A transparent overlay for one image; chosen faces are drawn last, on top."""
     sheet = Image.new("RGBA", (width, height))
     pen = ImageDraw.Draw(sheet)
     line = max(1, round(max(height, width) / 500))
@@ -71,7 +71,7 @@ def _sheet(
 
 
 def _marks(sheet: Image.Image) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The marked pixels of a sheet: rows, columns, colour (3, N) and cover (N,), both 0..1."""
+    """The marked pixels of an overlay: rows (N,), columns (N,), colour (3, N) and opacity (N,), both 0..1."""
     pixels = torch.from_numpy(np.asarray(sheet).copy())
     y, x = pixels[..., 3].nonzero(as_tuple=True)
     marks = (pixels[y, x].float() / 255).T
@@ -87,7 +87,7 @@ def _label(
     colour: tuple[int, int, int],
     limits: tuple[int, int],
 ) -> None:
-    """A number on a filled plate above (x, y), moved so that it stays inside the image (height, width)."""
+    """Draws a number on a filled plate above (x, y), moved so that it stays inside `limits` (height, width)."""
     font = ImageFont.load_default(size)
     _, _, wide, tall = pen.textbbox((0, 0), text, font=font)
     margin = size / 6

@@ -1,4 +1,4 @@
-"""Who it is: embeddings and identities."""
+"""Embeddings, and identities made of them."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from ..io.files import BadInput
+from ..io.images import clean
 from ..models import IdentityEncoder
 from ..ops.batching import map_in_chunks
 from ..types import Crops, FaceSet, Identity
 from .align import align, realign
 
-_CHUNK = 64  # faces that are cut out and seen at once: memory does not grow with the crowd
+_CHUNK = 64  # faces that are cropped and encoded at once, so that memory does not grow with their number
 
 
 class Encoder(Protocol):
-    """Anything that tells people apart by aligned crops."""
+    """A face recogniser: aligned crops in, embeddings out."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def template(self) -> str: ...  # the alignment it works in
+    def template(self) -> str: ...  # the alignment of its crops
 
     @property
     def size(self) -> int: ...  # crop side, pixels
 
     @property
-    def width(self) -> int: ...  # of an embedding
+    def width(self) -> int: ...  # length of an embedding
 
     @property
-    def networks(self) -> tuple[nn.Module, ...]: ...  # what a host may move between devices
+    def networks(self) -> tuple[nn.Module, ...]: ...  # which a host may move between devices
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """Unit embeddings, (F, 3, size, size) in 0..1 -> (F, width). Their product is the cosine of two faces."""
+        """Unit embeddings, (F, 3, size, size) in 0..1 -> (F, width). Their dot product is the cosine similarity."""
         ...
 
 
 @dataclass(frozen=True)
 class LiteEncoder:
-    """The bundled encoder: each crop and its mirror image, averaged."""
+    """The bundled encoder, averaged over each crop and its mirror image."""
 
     network: IdentityEncoder
     name: str = "lite"
@@ -68,18 +69,19 @@ class LiteEncoder:
 
 
 def encode(images: Tensor, faces: FaceSet, encoder: Encoder) -> Tensor:
-    """Unit embeddings of the faces, (F, E). Their dot product is the cosine similarity of two faces."""
+    """Unit embeddings of the faces, (B, 3, H, W) 0..1 -> (F, E). Their dot product is the cosine similarity."""
     if not len(faces):
         return images.new_zeros(0, encoder.width, dtype=torch.float32)
 
     def see(part: FaceSet) -> Tensor:
-        return encoder(torch.nan_to_num(align(images, part, encoder.template, encoder.size).pixels))
+        return encoder(clean(align(images, part, encoder.template, encoder.size).pixels))
 
     return torch.cat(map_in_chunks(see, faces, _CHUNK))
 
 
 def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) -> Identity:
-    """One person from all the given faces: their ffhq_512 crops and embeddings, each counting alike."""
+    """One identity from all given faces, (B, 3, H, W) 0..1: their ffhq_512 crops of side `size` and their embeddings,
+    equally weighted. Raises ValueError if there are no faces."""
     if not len(faces):
         raise ValueError("an identity needs at least one face")
     embedding = encode(images, faces, encoder)
@@ -88,9 +90,9 @@ def identify(images: Tensor, faces: FaceSet, encoder: Encoder, size: int = 512) 
 
 
 def embedded_by(identity: Identity, encoder: Encoder) -> Identity:
-    """The person with embeddings of this encoder, made of the reference crops if another one had made them.
+    """The identity with embeddings from this encoder, recomputed from the reference crops if another encoder made them.
 
-    Raises BadInput if they are needed and not there.
+    Raises BadInput if the crops are needed but missing.
     """
     if identity.encoder == encoder.name:
         return identity
@@ -99,48 +101,47 @@ def embedded_by(identity: Identity, encoder: Encoder) -> Identity:
 
 
 def require_photos(identity: Identity) -> Identity:
-    """The same person; raises BadInput if only the embedding is known, as in a face model of ReActor."""
+    """The identity unchanged. Raises BadInput if it has no reference crops, as in a face model saved by ReActor."""
     if not len(identity.crops):
         raise BadInput(
-            "this identity was saved without its photograph, by ReActor: it can only be matched, with the detector "
-            f"{identity.encoder}; for anything else read the person from a photo once more"
+            "this identity was saved by ReActor and holds no photo: it can only be used to match faces, with the "
+            f"detector {identity.encoder}; for anything else make an identity from a photo"
         )
     return identity
 
 
 def embed_crops(crops: Crops, encoder: Encoder) -> Tensor:
-    """Unit embeddings of faces cut out already, (F, E)."""
+    """Unit embeddings of crops, (F, E)."""
     return encoder(realign(crops, encoder.template, encoder.size))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the references of an identity show one person."""
+    """Whether the references of an identity show the same person."""
 
-    identity: Identity  # of the references that stay
-    kept: Tensor  # (R,) bool, which of those given
-    similarity: Tensor  # (R,) cosine of each one given to the mean of the others that stay, NaN where there are none
-    said: list[str]  # what was left out, or could not be, a sentence each
+    identity: Identity  # with the references that were kept
+    kept: Tensor  # (R,) bool, which of the given references were kept
+    similarity: Tensor  # (R,) cosine of each given reference to the mean of the other kept ones, NaN if there are none
+    said: list[str]  # one sentence for each reference dropped, or why none could be
 
 
 def drop_outliers(identity: Identity, threshold: float) -> Agreement:
-    """The person without the references that show somebody else: whose cosine to the others is below the threshold,
-    the least alike first, each time seen against those still there.
+    """The identity without the references that show somebody else: their cosine to the mean of the others is below the
+    threshold. The least similar is dropped first, then the rest are compared again.
 
-    Those that stay always have more than half of the weight, and are two or more: one photograph has nobody to
-    disagree with, and of two nobody knows which is wrong. Where that leaves somebody below the threshold no majority
-    agrees, and nothing is left out.
+    At least two references with more than half of the total weight are kept: of two that differ it is unknown which is
+    wrong. If some of those kept are still below the threshold there is no majority, and none is dropped.
     """
     unit, weight = nnf.normalize(identity.embedding.float(), dim=-1), identity.weight.float()
     counted, kept = weight > 0, torch.ones_like(weight, dtype=torch.bool)
-    while (doubtful := kept & (_to_others(unit, weight * kept) < threshold)).any():
+    while (doubtful := kept & (_cosine_to_others(unit, weight * kept) < threshold)).any():
         enough = (weight * kept).sum() - weight > weight.sum() / 2
         several = (kept & counted).sum() - counted.long() >= 2
         if not (free := doubtful & enough & several).any():
-            return _undecided(identity, _to_others(unit, weight), threshold)
+            return _no_majority(identity, _cosine_to_others(unit, weight), threshold)
         kept = kept.clone()
-        kept[_to_others(unit, weight * kept).where(free, math.inf).argmin()] = False
-    similarity = _to_others(unit, weight * kept)
+        kept[_cosine_to_others(unit, weight * kept).where(free, math.inf).argmin()] = False
+    similarity = _cosine_to_others(unit, weight * kept)
     said = [
         f"photo {row} is left out: its similarity to the others, {similarity[row]:.2f}, is below {threshold:.2f}"
         for row in (~kept).nonzero()[:, 0].tolist()
@@ -148,14 +149,14 @@ def drop_outliers(identity: Identity, threshold: float) -> Agreement:
     return Agreement(keep_photos(identity, kept), kept, similarity, said)
 
 
-def _undecided(identity: Identity, similarity: Tensor, threshold: float) -> Agreement:
+def _no_majority(identity: Identity, similarity: Tensor, threshold: float) -> Agreement:
     rows = ", ".join(str(row) for row in (similarity < threshold).nonzero()[:, 0].tolist())
-    said = f"none is left out: no majority agrees, though photo {rows} is less like the others than {threshold:.2f}"
+    said = f"no photo is left out: the similarity of photo {rows} is below {threshold:.2f}, but no majority agrees"
     return Agreement(identity, torch.ones_like(similarity, dtype=torch.bool), similarity, [said])
 
 
-def _to_others(unit: Tensor, weight: Tensor) -> Tensor:
-    """Cosine of each row to the weighted mean of the others, (R, E), (R,) -> (R,), NaN where these weigh nothing."""
+def _cosine_to_others(unit: Tensor, weight: Tensor) -> Tensor:
+    """Cosine of each row to the weighted mean of the others, (R, E), (R,) -> (R,); NaN where the others weigh 0."""
     own = weight[:, None] * unit
     cosine = (nnf.normalize(own.sum(0) - own, dim=-1) * unit).sum(-1)
     others = (weight > 0).sum() - (weight > 0).long()
@@ -163,6 +164,6 @@ def _to_others(unit: Tensor, weight: Tensor) -> Tensor:
 
 
 def keep_photos(identity: Identity, kept: Tensor) -> Identity:
-    """The person without some of the references, (R,) bool says which stay."""
+    """The identity with only the references where `kept` (R,) bool is true."""
     crops = identity.crops[kept] if len(identity.crops) else identity.crops
     return replace(identity, crops=crops, embedding=identity.embedding[kept], weight=identity.weight[kept])

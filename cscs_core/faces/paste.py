@@ -1,4 +1,4 @@
-"""Crops laid back into their pictures."""
+"""Crops pasted back into their images."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from ..ops.batching import CancelCheck, map_in_chunks, max_batch, never_cancel
 from ..ops.geometry import invert, transform, warp
 from ..types import Crops
 
-_BAND = 1 << 18  # pixels of a picture that are laid over together
+_BAND = 1 << 18  # image pixels that are pasted at once
 
 
 def paste(images: Tensor, crops: Crops, check_cancel: CancelCheck = never_cancel) -> Tensor:
-    """New pictures with the crops laid over in order, as much as their masks say, (B, C, H, W) -> (B, C, H, W).
+    """New images with the crops blended in by their masks, in row order, (B, C, H, W) -> (B, C, H, W).
 
-    A face touches only its own rectangle, and where its mask is 0 not a bit changes.
+    Pixels where a crop's mask is 0 stay bit-identical. `check_cancel` is called between bands of pixels and may stop
+    the work by raising.
     """
     out = images.clone()
-    boxes = _boxes(crops, images.shape[-2], images.shape[-1])
-    # One face at a time: the rectangles differ in size, at 1080p each is some 30 times less work than the whole
-    # frame, and a later face lies over an earlier one.
+    boxes = _touched_boxes(crops, images.shape[-2], images.shape[-1])
+    # One face at a time: the rectangles differ in size, each is some 30 times less work than a whole 1080p frame, and
+    # later faces must cover earlier ones.
     for face, (frame, (x1, y1, x2, y2)) in enumerate(zip(crops.frame.tolist(), boxes, strict=True)):
         if x1 >= x2:
             continue
-        lay = partial(_lay, out[frame, :, :, x1:x2], crops[face : face + 1], x1)
+        lay = partial(_blend_lines, out[frame, :, :, x1:x2], crops[face : face + 1], x1)
         map_in_chunks(lay, range(y1, y2), max(1, _BAND // (x2 - x1)), check_cancel)
     return out
 
 
 def paste_mask(images: Tensor, crops: Crops, check_cancel: CancelCheck = never_cancel) -> Tensor:
-    """How much of each picture `paste` replaces, (B, 1, H, W) 0..1; masks that overlap add up as veils do."""
+    """How much of each pixel `paste` replaces, (B, C, H, W) -> (B, 1, H, W) 0..1. Overlapping masks a and b combine to
+    1 - (1 - a) (1 - b)."""
     nothing = images.new_zeros(images.shape[0], 1, *images.shape[-2:])
     return paste(nothing, replace(crops, pixels=torch.ones_like(crops.mask)), check_cancel)
 
@@ -42,8 +44,8 @@ def paste_mask(images: Tensor, crops: Crops, check_cancel: CancelCheck = never_c
 def match_colour(
     images: Tensor, crops: Crops, strength: float = 1.0, check_cancel: CancelCheck = never_cancel
 ) -> Crops:
-    """Crops in the colours of what they will be laid over: CIELAB mean and deviation within their masks become those of
-    the pictures (B, 3, H, W) there, `strength` 0..1 of the way. With strength 0 the crops are returned as they are."""
+    """Matches the crops' colours to the images (B, 3, H, W) 0..1 below them: CIELAB mean and standard deviation within
+    the masks, blended by `strength` 0..1; 0 returns the crops unchanged. Raises ValueError for a strength outside."""
     if not 0 <= strength <= 1:
         raise ValueError(f"the strength of the colour match is {strength}; it must be between 0 and 1")
     if not len(crops) or strength == 0:
@@ -56,8 +58,9 @@ def match_colour(
     return replace(crops, pixels=torch.cat(map_in_chunks(match, crops, max_batch(images.device), check_cancel)))
 
 
-def _lay(strip: Tensor, crop: Crops, left: int, lines: range) -> None:
-    """Lays one crop over some lines of a strip of its picture, (C, H, w), which begins at the column `left`."""
+def _blend_lines(strip: Tensor, crop: Crops, left: int, lines: range) -> None:
+    """Blends one crop into some lines of a vertical strip of its image, (C, H, w), in place; the strip begins at
+    column `left`."""
     under = strip[:, lines.start : lines.stop]
     matrix = invert(crop.matrix.float())
     matrix = matrix - matrix.new_tensor([[0, 0, left], [0, 0, lines.start]])
@@ -67,12 +70,12 @@ def _lay(strip: Tensor, crop: Crops, left: int, lines: range) -> None:
     under.copy_(mixed.where(mask > 0, under))
 
 
-def _boxes(crops: Crops, height: int, width: int) -> list[list[int]]:
-    """The rectangle of whole pixels that each crop's mask can touch, x1 y1 x2 y2, cut at the frame; an empty one for a
-    black mask and for a matrix with NaN."""
+def _touched_boxes(crops: Crops, height: int, width: int) -> list[list[int]]:
+    """The rectangle of whole pixels that each crop's mask can touch, x1 y1 x2 y2, clipped to the image; empty for a
+    black mask or a matrix with NaN."""
     white = crops.mask[:, 0] > 0
-    sides = torch.stack([white.any(1), white.any(2)], 1).long()  # (F, 2, S): the columns, the lines with some white
-    low = sides.argmax(2) - 1  # a pixel beyond the outermost centres: bilinear weights end there
+    sides = torch.stack([white.any(1), white.any(2)], 1).long()  # (F, 2, S): columns and rows with any mask
+    low = sides.argmax(2) - 1  # one pixel beyond the outermost centres, where bilinear weights end
     high = crops.size - sides.flip(2).argmax(2)
     (left, top), (right, bottom) = low.T, high.T
     corners = torch.stack([left, top, right, top, right, bottom, left, bottom], 1).unflatten(1, (4, 2)).float()

@@ -1,4 +1,4 @@
-"""Which faces: by what they are, by order within their picture, by number."""
+"""Selecting faces: filters, order within their image, and numbers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch import Tensor
 from ..types import FaceSet
 
 ORDERS = ("large-small", "small-large", "left-right", "right-left", "top-bottom", "bottom-top")
-GENDERS = ("female", "male")  # FaceSet.gender is a place in this list
-_UNKNOWN = "is not known: the bundled detector does not tell it, insightface packs such as buffalo_l do"
+GENDERS = ("female", "male")  # FaceSet.gender is an index into this tuple
+_UNKNOWN = "is unknown: the bundled detector does not estimate it, insightface packs such as buffalo_l do"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is left of the faces of one or several pictures, and why the rest is not."""
+    """The faces selected in one or several images, and why the others were not."""
 
-    faces: FaceSet  # those chosen, by frame, in the order of the numbers asked for
-    candidates: FaceSet  # those that passed every filter, by frame, in the order that their numbers count from 0
-    skipped: list[str]  # a sentence for each face left out and each number that is not there, by frame
+    faces: FaceSet  # the selected ones, by frame, in the order of the requested numbers
+    rows: Tensor  # (len(faces),) int64, the row of each among the given faces
+    candidates: FaceSet  # those that passed every filter, by frame; numbered from 0 in this order
+    skipped: list[str]  # a sentence for each face left out and each number that does not exist, by frame
 
 
 def choose(
@@ -39,19 +40,19 @@ def choose(
     age: tuple[float, float] | None = None,
     tracks: Sequence[int] | None = None,
 ) -> Selection:
-    """Faces that pass every filter, then those of them with these numbers, counted from 0 in each frame's order.
+    """The faces that pass every filter and have one of these numbers, counted from 0 in each frame by `order`.
 
-    `likeness` (F,) is the cosine of each face and the person meant, kept from the threshold on; `within` (F,) is what
-    `share_inside` says, kept from a half on; `smallest` and `largest` are widths in pixels; `gender` is one of GENDERS
-    and `age` a range in years, its ends included, and a face of which they are not known is left out; `tracks` are
-    people's numbers over time. No indices: all of them.
+    `likeness` (F,) is each face's cosine to a reference, which must reach `threshold`; `within` (F,) 0..1 comes from
+    `share_inside` and must reach 0.5; `smallest` and `largest` are box widths in pixels; `gender` is one of GENDERS and
+    `age` an inclusive range in years, which leave out faces whose gender or age is unknown; `tracks` are track numbers.
+    Without `indices` all that pass are selected. Raises ValueError for an unknown gender or order.
     """
     if gender not in (None, *GENDERS):
-        raise ValueError(f"no gender {gender!r}; there are {', '.join(GENDERS)}")
-    rows = _ordered(faces, order)
+        raise ValueError(f"unknown gender {gender!r}; choose one of {', '.join(GENDERS)}")
+    rows = _order_rows(faces, order)
     faces = faces[rows]
     wide, ages, sexes, track = faces.box[:, 2] - faces.box[:, 0], faces.age, faces.gender, faces.track
-    # What leaves a face out, and how to say so of a row.
+    # Which rows each rule leaves out, and the reason to report.
     rules: list[tuple[Tensor, Callable[[int], str]]] = [
         (wide < smallest, lambda row: f"is narrower than {smallest:g} px"),
         (wide > largest, lambda row: f"is wider than {largest:g} px"),
@@ -59,8 +60,8 @@ def choose(
     if tracks is not None:
         wanted = torch.isin(track, track.new_tensor(list(tracks)))
         rules += [
-            (track < 0, lambda row: "has no track: Track Faces gives one"),
-            (~wanted, lambda row: f"track {track[row]} is not among those asked for ({_listed(tracks)})"),
+            (track < 0, lambda row: "has no track: connect Track Faces before this"),
+            (~wanted, lambda row: f"track {track[row]} was not requested ({_list(tracks)})"),
         ]
     if gender is not None:
         rules += [
@@ -75,36 +76,38 @@ def choose(
         ]
     if within is not None:
         white = within[rows]
-        rules.append((white < 0.5, lambda row: f"{white[row]:.0%} of it is white in the mask, at least half must be"))
+        rules.append((white < 0.5, lambda row: f"only {white[row]:.0%} of it lies in the mask, at least half must"))
     if likeness is not None:
         cosine = likeness[rows]
-        alike = cosine >= threshold  # not a number is not alike
+        alike = cosine >= threshold  # false for NaN
         rules.append((~alike, lambda row: f"similarity {cosine[row]:.2f} to the reference is below {threshold:.2f}"))
-    why = _first(rules, len(faces))
-    candidates = faces[[row for row in range(len(faces)) if row not in why]]
+    why = _first_reasons(rules, len(faces))
+    passed = [row for row in range(len(faces)) if row not in why]
+    candidates, rows = faces[passed], rows[passed]
     said = [
         (int(faces.frame[row]), f"face at {describe_place(faces.box[row].tolist())}: {reason}")
         for row, reason in why.items()
     ]
     if indices is None:
-        return Selection(candidates, candidates, _in_frames(faces, said))
-    said += _unasked(candidates, indices) + _missing(faces, candidates, indices)
-    return Selection(pick(candidates, list(indices)), candidates, _in_frames(faces, said))
+        return Selection(candidates, rows, candidates, _by_frame(faces, said))
+    said += _not_requested(candidates, indices) + _missing(faces, candidates, indices)
+    picked = _pick_rows(candidates, list(indices))
+    return Selection(candidates[picked], rows[picked], candidates, _by_frame(faces, said))
 
 
 def order(faces: FaceSet, by: str) -> FaceSet:
-    """The faces of each frame in an order of ORDERS, frame after frame; equals keep their places."""
-    return faces[_ordered(faces, by)]
+    """The faces sorted by frame, then by one of ORDERS; the sort is stable. Raises ValueError for an unknown order."""
+    return faces[_order_rows(faces, by)]
 
 
 def pick(faces: FaceSet, indices: list[int]) -> FaceSet:
-    """The faces of each frame with these numbers, in this order, frame after frame; 0 is a frame's first face, -1 its
-    last. Numbers that a frame does not have are left out, and a face comes once."""
-    return faces[_picked(faces, indices)]
+    """The faces of each frame with these numbers, in the given order, frame by frame; 0 is a frame's first face, -1 its
+    last. Numbers that a frame does not have are ignored, and no face is repeated."""
+    return faces[_pick_rows(faces, indices)]
 
 
 def numbers(faces: FaceSet) -> Tensor:
-    """What `pick` calls each face: its place among those of its frame from 0 on, (F,) int64."""
+    """The number by which `pick` selects each face: its position within its frame, from 0, (F,) int64."""
     rows = faces.frame.argsort(stable=True)
     _, run, counts = faces.frame[rows].unique_consecutive(return_inverse=True, return_counts=True)
     place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[run]
@@ -112,8 +115,8 @@ def numbers(faces: FaceSet) -> Tensor:
 
 
 def share_inside(faces: FaceSet, limit: Tensor) -> Tensor:
-    """How much of each box is white in a limit (B, 1, H, W), 0..1 in pixels of the pictures, as far as it lies there:
-    (F,) 0..1, 0 for a box outside. The last limit serves the pictures beyond it."""
+    """The mean of a mask (B, 1, H, W) 0..1 over the part of each box that lies in the image: (F,) 0..1, 0 for a box
+    outside. The last mask is used for all further images."""
     height, width = limit.shape[-2:]
     shares = []
     for frame, box in zip(faces.frame.tolist(), faces.box.round().long().tolist(), strict=True):
@@ -124,14 +127,14 @@ def share_inside(faces: FaceSet, limit: Tensor) -> Tensor:
 
 
 def describe_place(box: Sequence[float]) -> str:
-    """Where a box is, x1 y1 x2 y2 in pixels, in words: "12,40 (88 px wide)"."""
+    """A box x1 y1 x2 y2 in pixels as text: "12,40 (88 px wide)"."""
     left, top, right, _ = box
     return f"{left:.0f},{top:.0f} ({right - left:.0f} px wide)"
 
 
-def _ordered(faces: FaceSet, by: str) -> Tensor:
+def _order_rows(faces: FaceSet, by: str) -> Tensor:
     if by not in ORDERS:
-        raise ValueError(f"no order {by!r}; there are {', '.join(ORDERS)}")
+        raise ValueError(f"unknown order {by!r}; choose one of {', '.join(ORDERS)}")
     x1, y1, x2, y2 = faces.box.unbind(-1)
     keys = {"large": (x1 - x2) * (y2 - y1), "left": x1 + x2, "top": y1 + y2}
     keys |= {"small": -keys["large"], "right": -keys["left"], "bottom": -keys["top"]}
@@ -139,7 +142,7 @@ def _ordered(faces: FaceSet, by: str) -> Tensor:
     return rows[faces.frame[rows].argsort(stable=True)]
 
 
-def _picked(faces: FaceSet, indices: list[int]) -> Tensor:
+def _pick_rows(faces: FaceSet, indices: list[int]) -> Tensor:
     rows = faces.frame.argsort(stable=True)
     _, run, counts = faces.frame[rows].unique_consecutive(return_inverse=True, return_counts=True)
     wanted = torch.tensor(indices, dtype=torch.long, device=rows.device)
@@ -151,22 +154,22 @@ def _picked(faces: FaceSet, indices: list[int]) -> Tensor:
     return rows[chosen[by_place[run[chosen[by_place]].argsort(stable=True)]]]
 
 
-def _first(rules: list[tuple[Tensor, Callable[[int], str]]], count: int) -> dict[int, str]:
-    """What the first rule that leaves it out says of each row that is left out, by row."""
+def _first_reasons(rules: list[tuple[Tensor, Callable[[int], str]]], count: int) -> dict[int, str]:
+    """For each row left out, the reason given by the first rule that rejects it."""
     fails = [left_out.tolist() for left_out, _ in rules]
-    told = {}
+    reasons = {}
     for row in range(count):
         words = (say for fail, (_, say) in zip(fails, rules, strict=True) if fail[row])
         if say := next(words, None):
-            told[row] = say(row)
-    return told
+            reasons[row] = say(row)
+    return reasons
 
 
-def _unasked(candidates: FaceSet, indices: Sequence[int]) -> list[tuple[int, str]]:
-    asked = set(_picked(candidates, list(indices)).tolist())
+def _not_requested(candidates: FaceSet, indices: Sequence[int]) -> list[tuple[int, str]]:
+    asked = set(_pick_rows(candidates, list(indices)).tolist())
     named = zip(candidates.frame.tolist(), numbers(candidates).tolist(), candidates.box.tolist(), strict=True)
     return [
-        (frame, f"face at {describe_place(box)}: number {number} is not asked for ({_listed(indices)})")
+        (frame, f"face at {describe_place(box)}: number {number} was not requested ({_list(indices)})")
         for row, (frame, number, box) in enumerate(named)
         if row not in asked
     ]
@@ -182,12 +185,12 @@ def _missing(faces: FaceSet, candidates: FaceSet, indices: Sequence[int]) -> lis
     return said
 
 
-def _in_frames(faces: FaceSet, said: list[tuple[int, str]]) -> list[str]:
-    """Sentences by frame, which they name unless the faces are those of one picture."""
+def _by_frame(faces: FaceSet, said: list[tuple[int, str]]) -> list[str]:
+    """The sentences sorted by frame, and prefixed with its number if there are several."""
     several = bool((faces.frame > 0).any())
     by_frame = sorted(said, key=lambda one: one[0])
     return [f"frame {frame}: {sentence}" if several else sentence for frame, sentence in by_frame]
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _list(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"

@@ -1,4 +1,4 @@
-"""Who is who over the frames of a video: faces that are one person get one number."""
+"""Tracking: faces of the same person get the same number in all frames of a video."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from ..ops.boxes import iou
 from ..types import FaceSet
 
-_STEADY = 0.5  # share of the newest step in a track's speed
+_STEADY = 0.5  # weight of the newest step in a track's moving average of speed
 
 
 @dataclass(frozen=True)
 class _Tracks:
     """T people as they were last seen."""
 
-    box: Tensor  # (T, 4)
-    speed: Tensor  # (T, 2) pixels a frame, of the box's centre
-    seen: Tensor  # (T,) int64, frame
-    person: Tensor  # (T, E) unit embeddings, averaged over time
+    box: Tensor  # (T, 4) x1 y1 x2 y2, pixels
+    speed: Tensor  # (T, 2) pixels per frame, of the box's centre
+    seen: Tensor  # (T,) int64, last frame
+    person: Tensor  # (T, E) unit embeddings, moving average
 
     def at(self, frame: int) -> Tensor:
-        """Where the boxes should be by now, (T, 4)."""
+        """The boxes predicted for a frame, (T, 4)."""
         return self.box + (self.speed * (frame - self.seen)[:, None]).repeat(1, 2)
 
 
@@ -36,13 +36,12 @@ def track(
     likeness: float = 0.5,
     gap: int = 10,
 ) -> FaceSet:
-    """The faces with the numbers of their people in `track`: from 0 on, in the order in which they appear.
+    """The faces with their track numbers in `track`, counted from 0 in order of appearance. Row order is kept.
 
-    A face goes on with a track whose box, moved on at its speed, it overlaps by an IoU of at least `overlap`. With
-    unit embeddings (F, E) it also does where their cosine is at least `likeness`, wherever it is, and never where the
-    cosine is less than half of that: a turned head is still half like itself, somebody else in the same place is not.
-    The best pairs come first, likeness counting twice, and a track has one face in a frame. A person who was away for
-    more than `gap` frames is a new one. Rows stay in their order.
+    A face joins a track if its IoU with the track's predicted box is at least `overlap`. With embeddings (F, E) it also
+    joins if their cosine is at least `likeness`, wherever it is, and never if the cosine is below half of that: the
+    same person with the head turned stays above, somebody else in the same place does not. Pairs are matched greedily
+    by IoU + 2 cosine, one face per track and frame. A track that was not seen for more than `gap` frames ends.
     """
     known = faces.box.new_zeros(len(faces), 0) if embeddings is None else nnf.normalize(embeddings.float(), dim=-1)
     box, known, number = faces.box.float().cpu(), known.cpu(), torch.full((len(faces),), -1)
@@ -57,15 +56,16 @@ def track(
             same = (cosine >= likeness) | same & (cosine >= likeness / 2)
             score = near + 2 * cosine
         same &= (frame - tracks.seen <= gap + 1)[:, None]
-        number[rows] = _matched(same, score)
+        number[rows] = _match(same, score)
         new = rows[number[rows] < 0]
         number[new] = torch.arange(len(tracks.box), len(tracks.box) + len(new))
-        tracks = _after(tracks, frame, box, known, rows, number)
+        tracks = _update(tracks, frame, box, known, rows, number)
     return replace(faces, track=number.to(faces.track))
 
 
-def _matched(same: Tensor, score: Tensor) -> Tensor:
-    """Which track each face goes on with, best scores of pairs that may be the same first, (T, F) -> (F,); -1 none."""
+def _match(same: Tensor, score: Tensor) -> Tensor:
+    """Greedy matching of the allowed pairs, best score first, (T, F) bool, (T, F) -> each face's track (F,), -1
+    none."""
     mine = torch.full((same.shape[1],), -1)
     pairs = same.nonzero()
     order = score[same].argsort(descending=True, stable=True)
@@ -77,8 +77,8 @@ def _matched(same: Tensor, score: Tensor) -> Tensor:
     return mine
 
 
-def _after(tracks: _Tracks, frame: int, box: Tensor, known: Tensor, rows: Tensor, number: Tensor) -> _Tracks:
-    """The tracks as the faces of a frame leave them: those seen again moved on, new ones at the end."""
+def _update(tracks: _Tracks, frame: int, box: Tensor, known: Tensor, rows: Tensor, number: Tensor) -> _Tracks:
+    """The tracks updated by the faces of a frame; new tracks are appended."""
     again = rows[number[rows] < len(tracks.box)]
     new = rows[number[rows] >= len(tracks.box)]
     mine = number[again]

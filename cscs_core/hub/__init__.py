@@ -1,4 +1,4 @@
-"""Model files: which are known, where they lie, how they are fetched, checked, converted and loaded.
+"""Model files: the registry, the local store, download, conversion, checks and loading.
 
 What a network does with a face is in `faces`.
 """

@@ -1,4 +1,4 @@
-"""The weights of pickles and ONNX files made into safetensors that say what they are."""
+"""Converts pickles and ONNX files to safetensors whose metadata names the architecture."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from ..models.adapter import IdAdapterConfig
 from ..models.aei import AEIConfig
 from ..models.iresnet import DEPTHS, IResNetConfig
 from . import pickles, weights
-from .onnx import cscs_weights, dataflow
-from .onnx import names as onnx_names
-from .onnx import reader as onnx_graph
-from .onnx.cscs_weights import Config
+from .onnx.cscs_weights import Config, recognised
+from .onnx.dataflow import trace
 from .onnx.layers import State, Unlike
+from .onnx.names import described
+from .onnx.reader import OnnxGraph, read_onnx
+from .onnx.torch_graph import torch_graph
 from .registry import MODELS, ModelSpec
 from .store import sha256
 
@@ -33,12 +34,12 @@ _FILES = {AEIConfig: "cscs_generator", IResNetConfig: "cscs_encoder", IdAdapterC
 
 @dataclass(frozen=True)
 class Network:
-    """Weights out of a file; those of a network that we cannot build have no configuration."""
+    """Weights read from a file; `config` is None if we cannot build the network."""
 
     tensors: State
-    config: Any = None  # one of models.ARCHITECTURES, which its type names
-    notes: Mapping[str, str] = field(default_factory=dict)  # what the file said of itself
-    what: str = ""  # what is to be said besides
+    config: Any = None  # a config of models.ARCHITECTURES
+    notes: Mapping[str, str] = field(default_factory=dict)  # the metadata of the file
+    what: str = ""  # a remark for the user
 
 
 def convert(
@@ -49,10 +50,10 @@ def convert(
     licence: str | None = None,
     keep: Collection[Path] = (),
 ) -> dict[Path, str]:
-    """The networks of a file as safetensors in a folder: what was written, and what each is.
+    """Writes the networks of a file as safetensors into a folder; returns a description of each file written.
 
-    `adapter` is the kind of an ID adapter that does not show its own, concat or replace; files in `keep` are not
-    overwritten. Raises BadInput as `read_networks` does, and if something cannot be written.
+    `adapter`, concat or replace, is the kind of an ID adapter whose file does not tell. `dtype` is that of the stored
+    weights. Files in `keep` are not overwritten. Raises BadInput as `read_networks` does, and if writing fails.
     """
     try:
         digest = sha256(path)
@@ -66,20 +67,22 @@ def convert(
     for network in read_networks(path, adapter):
         target = folder / f"{_name(path, network.config, spec)}.safetensors"
         if os.path.realpath(target) in {os.path.realpath(file) for file in (path, *keep, *made)}:
-            raise BadInput(f"{path}: would overwrite {target}, which was given or just made; choose another folder")
+            raise BadInput(f"{path}: would overwrite {target}, an input or a file just written; choose another folder")
         check_writable(target)
         if target.is_file() and not _made_from(target, digest):
-            raise BadInput(f"{path}: {target} is there already, of another file; remove it or choose another folder")
+            raise BadInput(
+                f"{path}: {target} exists and was made from another file; delete it or choose another folder"
+            )
         _write(path, target, network, dtype, {**network.notes, **notes})
-        made[target] = ", ".join(filter(None, (_described(network.config), network.what)))
+        made[target] = ", ".join(filter(None, (_description(network.config), network.what)))
     return made
 
 
 def read_networks(path: Path, adapter: str | None = None) -> list[Network]:
-    """The networks in a pickle, an ONNX file or a safetensors file, recognised by what is in it; see `convert`.
+    """Reads the networks of a pickle, ONNX or safetensors file and recognises them by their weights.
 
-    Raises BadInput, in one line, for files that are damaged, hold no weights or more than weights, or are the ONNX file
-    of a network that is none of ours and does not run as a graph either.
+    `adapter` as in `convert`. Raises BadInput if the file is damaged, has no weights or more than weights, or is an
+    ONNX file of an unknown network with operators that are not supported.
     """
     name = path.name.lower()
     if name.endswith(".onnx"):
@@ -87,50 +90,42 @@ def read_networks(path: Path, adapter: str | None = None) -> list[Network]:
     if name.endswith(".safetensors"):
         return [_from_safetensors(path, adapter)]
     if not name.endswith(_PICKLES):
-        raise BadInput(f"{path}: is none of {', '.join(_SUFFIXES)}")
+        raise BadInput(f"{path}: has none of the suffixes {', '.join(_SUFFIXES)}")
     states = pickles.read(path)
     if not states.keys() & set(pickles.CSCS):
         return [Network(state, _config(state, adapter)) for state in states.values()]
     found = [Network(state, _config(state, adapter)) for key, state in states.items() if key == "G"]
     if found and not isinstance(found[0].config, AEIConfig):
-        raise BadInput(f"{path}: its G is not the generator of CSCS")
+        raise BadInput(f"{path}: its G is not the CSCS generator")
     if "adapter" in states:
         wide = any(isinstance(network.config, AEIConfig) and network.config.identity == 1024 for network in found)
         config = _config(states["adapter"], "concat" if wide else adapter)
         if isinstance(config, IResNetConfig):
-            raise BadInput(f"{path}: its adapter has no adapter_block; say --adapter concat or --adapter replace")
+            raise BadInput(f"{path}: its adapter has no adapter_block; pass --adapter concat or --adapter replace")
         if not isinstance(config, IdAdapterConfig):
             raise BadInput(f"{path}: its adapter is not an IResNet")
         found.append(Network(states["adapter"], config))
     return found
 
 
-def other_network(path: Path, seems: str) -> Network:
-    """The network of an ONNX file that is none of ours, as the graph that it is."""
-    try:
-        config, tensors = onnx_graph.read_graph(path)
-    except BadInput as error:
-        raise BadInput(f"{error}; it seems to be {seems}") from None
-    return Network(tensors, config, what=seems)
-
-
 def _from_onnx(path: Path, adapter: str | None) -> Network:
-    found = _recognised(path)
-    if isinstance(found, str):
-        return other_network(path, found)
-    config, state = found
+    graph = read_onnx(path)
+    try:
+        config, state = recognised(trace(graph))
+    except Unlike as unlike:
+        return _graph_network(graph, f"{described(graph)} (neither a CSCS network nor an IResNet: it has {unlike})")
     if adapter and isinstance(config, IResNetConfig):
         config = IdAdapterConfig(adapter, config.depth, config.embedding)
     return Network(state, config)
 
 
-def _recognised(path: Path) -> tuple[Config, State] | str:
-    """A network of ours, or of another one what it seems to be and why it is none of ours."""
-    graph = dataflow.read(path)
+def _graph_network(graph: OnnxGraph, seems: str) -> Network:
+    """Any other ONNX file as a graph; `seems` describes its network. Raises BadInput for unsupported operators."""
     try:
-        return cscs_weights.recognised(graph)
-    except Unlike as unlike:
-        return f"{onnx_names.described(graph)} (neither of CSCS nor an IResNet: it has {unlike})"
+        config, tensors = torch_graph(graph)
+    except BadInput as error:
+        raise BadInput(f"{error}; it looks like {seems}") from None
+    return Network(tensors, config, what=seems)
 
 
 def _from_safetensors(path: Path, adapter: str | None) -> Network:
@@ -139,12 +134,13 @@ def _from_safetensors(path: Path, adapter: str | None) -> Network:
             names, notes = list(file.keys()), file.metadata() or {}
             state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path}: is damaged or no safetensors file ({one_line(error)}); fetch it again") from None
+        raise BadInput(f"{path}: is damaged or not a safetensors file ({one_line(error)}); fetch it again") from None
     return Network(state, None if "arch" in notes else _config(state, adapter), notes)
 
 
 def _config(state: State, adapter: str | None) -> Config | None:
-    """What weights are of, by their names; an IResNet is an adapter if it looks like one or if `adapter` says so."""
+    """The config that the names of the weights match, if any. An IResNet is an adapter if it has an adapter_block or if
+    `adapter` is given."""
     first = state.get("generator.AADBlk1.AAD1.fc1.weight")
     if first is not None and first.ndim == 2:
         return AEIConfig(first.shape[1])
@@ -160,19 +156,19 @@ def _config(state: State, adapter: str | None) -> Config | None:
 
 
 def _write(path: Path, target: Path, network: Network, dtype: torch.dtype, notes: dict[str, str]) -> None:
-    tensors = _typed(path, network.tensors, dtype)
+    tensors = _cast(path, network.tensors, dtype)
     try:
         if network.config is None:
             weights.write(target, tensors, notes)
         else:
-            weights.save_model(target, _built(path, network.config, tensors), dtype, **notes)
+            weights.save_model(target, _build(path, network.config, tensors), dtype, **notes)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{target}: cannot be written ({one_line(error)})") from None
 
 
-def _typed(path: Path, tensors: State, dtype: torch.dtype) -> State:
-    """Floating-point numbers in the one type; each tensor with memory of its own."""
-    typed: State = {}
+def _cast(path: Path, tensors: State, dtype: torch.dtype) -> State:
+    """Casts floating-point tensors to `dtype` and gives each its own memory. Raises BadInput for NaN and infinities."""
+    cast: State = {}
     seen: set[int] = set()
     for name, value in tensors.items():
         if value.layout != torch.strided or value.is_quantized or value.is_complex():
@@ -182,15 +178,16 @@ def _typed(path: Path, tensors: State, dtype: torch.dtype) -> State:
             value = value.to(dtype)
             if value.numel() and not torch.stack(value.aminmax()).isfinite().all():
                 large = dtype == torch.float16 and bool(tensors[name].isfinite().all())
-                wrong = "numbers too large for --half" if large else "NaN or infinite numbers"
-                raise BadInput(f"{path}: {name!r} holds {wrong}")
+                wrong = "values too large for --half" if large else "NaN or infinite values"
+                raise BadInput(f"{path}: {name!r} has {wrong}")
         memory = value.untyped_storage().data_ptr()
-        typed[name] = value.clone() if memory in seen else value
+        cast[name] = value.clone() if memory in seen else value
         seen.add(memory)
-    return typed
+    return cast
 
 
-def _built(path: Path, config: Any, tensors: State) -> nn.Module:
+def _build(path: Path, config: Any, tensors: State) -> nn.Module:
+    """The model with these weights. Raises BadInput if they do not fit."""
     arch, build = _architecture(config)
     with torch.device("meta"):
         model = build(config)
@@ -206,16 +203,16 @@ def _architecture(config: Any) -> tuple[str, type[nn.Module]]:
 
 
 def _name(path: Path, config: Any, spec: ModelSpec | None) -> str:
-    """What those who look for the file call it: networks of CSCS as such, others that are published as published."""
+    """The file stem under which the loaders look: fixed for CSCS networks, as published for other registered models."""
     if spec and spec.name not in _FILES.values():
         return Path(spec.file).stem
-    if spec is None and isinstance(config, IResNetConfig):  # anybody's: only a file that we know is the one of CSCS
+    if spec is None and isinstance(config, IResNetConfig):  # any IResNet: only a registered file is the CSCS encoder
         return _stem(path)
     return _FILES.get(type(config)) or _stem(path)
 
 
 def _made_from(target: Path, digest: str) -> bool:
-    """Whether a file was made by converting the file with this sha256; a damaged one may be made again."""
+    """Whether `target` was converted from the file with this sha256; also True for a damaged file, to replace it."""
     try:
         with safe_open(target, "pt") as file:
             return (file.metadata() or {}).get("converted_from_sha256") == digest
@@ -223,14 +220,14 @@ def _made_from(target: Path, digest: str) -> bool:
         return True
 
 
-def _described(config: Any) -> str:
+def _description(config: Any) -> str:
     if config is None:
-        return "weights as they are, of no network that is known here"
+        return "weights of an unknown network, kept as they are"
     options = asdict(config).items() if type(config) in _FILES else ()
     return ", ".join([_architecture(config)[0], *(f"{name} {value}" for name, value in options)])
 
 
 def _stem(path: Path) -> str:
-    """The name without its suffix, also one such as .pth.tar."""
+    """The file name without its suffix, including .pth.tar."""
     suffix = next(suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix))
     return path.name[: -len(suffix)]

@@ -1,7 +1,7 @@
-"""The models of others that this package can work with: what each is, whose terms hold, and where a person finds it.
+"""Third-party models that this package supports: what each is, its licence terms, and where to get it.
 
-Only facts: nothing here reads a file or a network. A hash names a file for good, wherever it lies and whatever it is
-called; a file whose revision on the Hub is pinned too can be fetched, any other is brought by the user.
+Data only: nothing here reads files or accesses the network. A file is identified by its sha256, whatever its name and
+folder. Files with a pinned revision on the Hugging Face Hub can be downloaded; users add the others by hand.
 """
 
 from __future__ import annotations
@@ -14,48 +14,50 @@ _Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class SwapperSpec:
-    """How a swapper is fed: a crop c of RGB 0..1 goes in as (c - mean) / std, and a picture in `output` comes out."""
+    """Input and output of a swapper: a crop c, RGB 0..1, goes in as (c - mean) / std; an image in the range `output`
+    comes out."""
 
-    template: str  # of the crop, one of geometry.TEMPLATES
-    size: int  # pixels, the side of the crop
+    template: str  # alignment of the crop, one of geometry.TEMPLATES
+    size: int  # pixels, side of the crop
     mean: _Colour
     std: _Colour
-    embedding: str  # what the source becomes, one of EMBEDDINGS
-    output: tuple[float, float]  # the network's black and white
+    embedding: str  # kind of source embedding, one of EMBEDDINGS
+    output: tuple[float, float]  # the network's values for black and white
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A file with a network in it. None is what nobody has told us."""
+    """A model file; None means unknown."""
 
     name: str
     role: str  # swapper, encoder, converter (of embeddings), detector, restorer or ager
-    file: str  # the name we keep it under
+    file: str  # its name in the store
     sha256: str
     licence: str
     noncommercial: bool
-    terms: str  # one sentence for the user
-    arch: str  # what it becomes: one of models.ARCHITECTURES, or "onnx" where it is run as it is
-    url: str  # where a person gets it by hand
+    terms: str  # one sentence shown to the user
+    arch: str  # one of models.ARCHITECTURES, which it is converted to, or "onnx" if it runs as it is
+    url: str  # where to download it by hand
     bytes: int | None = None
-    repo: str | None = None  # on the Hub
+    repo: str | None = None  # owner/name on the Hugging Face Hub
     revision: str | None = None  # 40 hex digits: a commit, never a branch
-    path: str | None = None  # in the repository, where it is not `file`
+    path: str | None = None  # path in the repository if not `file`
     swapper: SwapperSpec | None = None
 
     @property
     def fetchable(self) -> bool:
+        """Whether it can be downloaded from the Hub at a pinned revision."""
         return self.repo is not None and self.revision is not None
 
 
-# What a source face becomes before a swapper gets it, and the models that this takes, in their order; n(x) = x / |x|.
+# Kinds of source embedding with the models that compute them, in order; n(x) = x / |x|.
 EMBEDDINGS: dict[str, tuple[str, ...]] = {
-    "cscs": ("cscs_encoder", "cscs_adapter"),  # n(encoder) + n(adapter), at most 2 long, not normalised again
-    "emap": ("w600k_r50",),  # n(n(encoder) @ emap), with emap (512, 512) the last initialiser in the swapper's own file
+    "cscs": ("cscs_encoder", "cscs_adapter"),  # n(encoder) + n(adapter), of norm 2 at most, not normalised again
+    "emap": ("w600k_r50",),  # n(n(encoder) @ emap), where emap (512, 512) is the last initialiser of the swapper's file
     "arcface_l2": ("w600k_r50",),  # n(encoder)
-    "crossface_simswap": ("w600k_r50", "crossface_simswap"),  # n(converter(encoder)), the encoder's not normalised
+    "crossface_simswap": ("w600k_r50", "crossface_simswap"),  # n(converter(encoder)), encoder not normalised
     "crossface_hififace": ("w600k_r50", "crossface_hififace"),  # likewise
-    "ghost_arcface": ("ghost_arcface",),  # the encoder's, not normalised
+    "ghost_arcface": ("ghost_arcface",),  # encoder, not normalised
 }
 
 _ZERO: _Colour = (0, 0, 0)
@@ -124,7 +126,7 @@ _crossface = partial(
     role="converter",
     licence="OpenRAIL-MS",
     noncommercial=False,
-    terms="CrossFace restricts harmful uses, and converts what the non-commercial w600k_r50 says: "
+    terms="CrossFace restricts harmful uses and needs the embeddings of the non-commercial w600k_r50: "
     "https://github.com/facefusion/facefusion-labs/blob/master/crossface/LICENSE.md",
     bytes=22_083_800,
     arch="onnx",
@@ -364,5 +366,5 @@ _SPECS = (
 
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
 
-# Names that stand for several models.
+# Names for several models at once.
 GROUPS: dict[str, tuple[str, ...]] = {"cscs": ("cscs_generator", "cscs_encoder", "cscs_adapter")}

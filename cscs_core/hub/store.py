@@ -1,5 +1,5 @@
-"""Where the models of others lie on this machine. A file is told by its sha256, so what another program has downloaded
-already is used where it lies."""
+"""Third-party model files on this machine. A file is identified by its sha256, so that files which another program has
+downloaded are used in place."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..io.files import BadInput, placed
+from ..io.files import BadInput, placed, write_json
 from .registry import ModelSpec
 
 _log = logging.getLogger(__name__)
 _HASHES, _ACCEPTED = "hashes.json", "accepted.json"
-_DEEP = 4  # levels of folders that are searched
-_BLOCK = 1 << 20  # bytes read at a time while hashing
+_MAX_DEPTH = 4  # levels of subfolders searched
+_BLOCK = 1 << 20  # bytes read at a time for hashing
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Folders with model files: `home` is ours, the others are only read."""
+    """Folders with model files: `home` is written to, the others are only read."""
 
     home: Path
     others: tuple[Path, ...] = ()
 
     def path(self, file: str) -> Path:
-        """Where a file of this name belongs in `home`. Raises BadInput for a name that leads anywhere else."""
+        """The path of a file in `home`. Raises BadInput for names that lead out of it."""
         parts = file.split("/")
         plain = not re.search(r"[\\:\x00-\x1f\x7f]", file) and all(part and not part.startswith(".") for part in parts)
         path = self.home.joinpath(*parts) if plain else self.home
         if not plain or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.home)):
-            raise BadInput(f"{file!r}: not a name for a file in {self.home}")
+            raise BadInput(f"{file!r}: not a valid name for a file in {self.home}")
         return path
 
 
 def default_store() -> Store:
-    """$CSCS_HOME, or `cscs` in the folder that this system has for caches."""
+    """$CSCS_HOME, or else `cscs` in the system's cache folder."""
     if home := os.environ.get("CSCS_HOME"):
         return Store(Path(home).expanduser())
     if sys.platform == "win32":
@@ -58,18 +58,18 @@ def default_store() -> Store:
 
 
 def find(store: Store, spec: ModelSpec) -> Path | None:
-    """The model's file in one of the folders, home first, by its name or, where its size is known, whatever it is
-    called; None if none has its sha256."""
+    """The file with the model's sha256, home first, or None. Candidates are files of its name and, where its size is
+    known, of its size."""
     return next((found for folder in (store.home, *store.others) if (found := _search(store, folder, spec))), None)
 
 
 def iter_files(store: Store) -> Iterator[Path]:
-    """The files of all folders, home first. One walk, nothing is read."""
+    """All files of all folders, home first. Reads no contents."""
     return (path for folder in (store.home, *store.others) for path in _files(folder))
 
 
 def listing(store: Store) -> dict[str, Path]:
-    """The files of all folders by name, of each name the first."""
+    """The files of all folders by name; the first of each name wins."""
     found: dict[str, Path] = {}
     for path in iter_files(store):
         found.setdefault(path.name, path)
@@ -77,58 +77,58 @@ def listing(store: Store) -> dict[str, Path]:
 
 
 def lookup(files: dict[str, Path], spec: ModelSpec) -> Path | None:
-    """A file that looks like the model, out of a listing: what `cscs convert` made of it, else one of its name."""
+    """The file of a listing that looks like the model: what `cscs convert` made of it, else one of its name."""
     names = (f"{Path(spec.file).stem}.safetensors", Path(spec.file).name, Path(spec.path or spec.file).name)
     return next((files[name] for name in names if name in files), None)
 
 
 def resolve(store: Store, spec: ModelSpec) -> Path | None:
-    """The file to run of a model: what `cscs convert` made of it, else the published one by its sha256. Another file of
-    its name is better than none, which the log says."""
+    """The file to load for a model: what `cscs convert` made of it, else the published one by its sha256, else any file
+    of its name, with a warning in the log."""
     path = lookup(listing(store), spec)
     if path is not None and path.suffix == ".safetensors":
         return path
     if found := find(store, spec):
         return found
     if path is not None:
-        _log.warning("%s: is not the published file of %s (another sha256); it may work or not", path, spec.name)
+        _log.warning("%s: is not the published file of %s (different sha256); it may not work", path, spec.name)
     return path
 
 
 def import_file(store: Store, spec: ModelSpec, folder: Path) -> Path:
-    """The model's file out of a folder of the user's, copied to home unless the store has it already."""
+    """Copies the model's file from a folder to home, unless the store has it. Raises BadInput if it is missing there or
+    cannot be copied."""
     if there := find(store, spec):
         return there
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     if not (found := _search(store, folder, spec)):
-        raise BadInput(f"{folder}: has no {spec.file} (sha256 {spec.sha256}); {manual_hint(store, spec)}")
+        raise BadInput(f"{folder}: does not contain {spec.file} (sha256 {spec.sha256}); {manual_hint(store, spec)}")
     target = store.path(spec.file)
-    with oserror_as_bad_input(target), placed(target) as beside:
-        shutil.copyfile(found, beside)
-        if sha256(beside) != spec.sha256:
-            raise BadInput(f"{found}: changed while it was copied; try again")
+    with oserror_as_bad_input(target), placed(target) as temporary:
+        shutil.copyfile(found, temporary)
+        if sha256(temporary) != spec.sha256:
+            raise BadInput(f"{found}: changed while it was being copied; try again")
     remember(store, target, spec.sha256)
     return target
 
 
 def accept(store: Store, spec: ModelSpec) -> None:
-    """Notes, once and for all, that the user accepts the terms of a model."""
+    """Records that the user accepts the licence terms of a model. Raises BadInput if that cannot be written."""
     if not accepted(store, spec):
         note = {"licence": spec.licence, "date": date.today().isoformat()}
         path = store.home / _ACCEPTED
-        with oserror_as_bad_input(path):
-            _write(path, _read(path) | {spec.name: note})
+        write_json(path, _read(path) | {spec.name: note})
 
 
 def accepted(store: Store, spec: ModelSpec) -> bool:
-    """Whether the user has accepted the terms of a model, under the licence that it has today."""
+    """Whether the user has accepted the model's terms under its current licence."""
     note = _read(store.home / _ACCEPTED).get(spec.name)
     return isinstance(note, dict) and note.get("licence") == spec.licence
 
 
 def _search(store: Store, folder: Path, spec: ModelSpec) -> Path | None:
-    """The file in a folder that is the model, among those of its name or of its size."""
+    """The model's file in a folder, among those of its name or size."""
     name = Path(spec.file).name
     same, alike = [], []
     for path in _files(folder):
@@ -136,19 +136,19 @@ def _search(store: Store, folder: Path, spec: ModelSpec) -> Path | None:
             same.append(path)
         elif spec.bytes is not None and size(path) == spec.bytes:
             alike.append(path)
-    return next((path for path in same + alike if _remembered(store, path) == spec.sha256), None)
+    return next((path for path in same + alike if _cached_sha256(store, path) == spec.sha256), None)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files in a folder and a few levels below, in order, without what is hidden."""
-    for here, folders, names in os.walk(folder, followlinks=True):  # people link model folders to other disks
+    """The files in a folder and _MAX_DEPTH levels below it, sorted, without hidden ones."""
+    for here, folders, names in os.walk(folder, followlinks=True):  # model folders are often links to other disks
         level = len(Path(here).relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if level < _DEEP else []
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if level < _MAX_DEPTH else []
         yield from (Path(here, name) for name in sorted(names) if not name.startswith("."))
 
 
 def size(path: Path) -> int:
-    """Bytes in a file, 0 if there is none."""
+    """Size of a file in bytes, 0 if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -157,6 +157,7 @@ def size(path: Path) -> int:
 
 
 def sha256(path: Path) -> str:
+    """The file's sha256 as 64 hex digits. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -164,8 +165,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remembered(store: Store, path: Path) -> str | None:
-    """A file's sha256, read only when the file has changed since; None if it cannot be read."""
+def _cached_sha256(store: Store, path: Path) -> str | None:
+    """The file's sha256, cached until the file changes; None if it cannot be read."""
     if not path.is_file():
         return None
     try:
@@ -181,20 +182,20 @@ def _remembered(store: Store, path: Path) -> str | None:
 
 
 def remember(store: Store, path: Path, digest: str) -> None:
-    """Notes a file's sha256. A store that cannot be written just hashes again."""
+    """Caches a file's sha256. If home is not writable, files are hashed again next time."""
     notes = store.home / _HASHES
-    with suppress(OSError):
-        _write(notes, _read(notes) | {os.path.realpath(path): {"state": _state(path), "sha256": digest}})
+    with suppress(OSError, BadInput):
+        write_json(notes, _read(notes) | {os.path.realpath(path): {"state": _state(path), "sha256": digest}})
 
 
 def _state(path: Path) -> list[int]:
-    """What changes when a file does: its size and time."""
+    """Size and modification time, by which a change of the file is noticed."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A file of notes; damaged or missing it is empty."""
+    """A JSON object from a file; {} if it is missing or damaged."""
     try:
         notes = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -202,14 +203,9 @@ def _read(path: Path) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-def _write(path: Path, notes: dict[str, Any]) -> None:
-    with placed(path) as beside:
-        beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-
-
 @contextmanager
 def oserror_as_bad_input(path: Path) -> Iterator[None]:
-    """Turns what a disk refuses into one line. Errors of the network are others' to explain."""
+    """Turns an OSError of the disk into BadInput; connection errors pass through."""
     try:
         yield
     except OSError as error:
@@ -219,4 +215,5 @@ def oserror_as_bad_input(path: Path) -> Iterator[None]:
 
 
 def manual_hint(store: Store, spec: ModelSpec) -> str:
-    return f"get it from {spec.url} and put it into {store.home}"
+    """What to do to add a model by hand, as part of a message."""
+    return f"download it from {spec.url} and put it into {store.home}"

@@ -1,4 +1,4 @@
-"""Files, pictures, the terminal and provenance marks: what crosses the border to disk.
+"""Files, pictures, terminal output and provenance metadata.
 
-No faces and no networks.
+Nothing here knows of faces or networks.
 """

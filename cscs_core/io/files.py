@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what is wrong with those that the user names."""
+"""Atomic file writes, and the error for files and options that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from pathlib import Path
 
 
 class BadInput(ValueError):
-    """What the user gave cannot be worked with; the message is one line and names the file or option."""
+    """Invalid user input; the message is one line that names the file or option."""
 
 
 @contextmanager
 def placed(path: Path) -> Iterator[Path]:
-    """A name in the same folder to write to: moved into place at the end, removed if anything fails before."""
+    """A temporary path beside `path`, moved into place at the end or deleted if the block raises. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".cscs-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".cscs-{secrets.token_hex(4)}")
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
-    """A report as a JSON file. Raises BadInput if it cannot be written."""
+    """Writes a JSON file. Raises BadInput if that fails."""
     try:
-        with placed(path) as beside:
-            beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        with placed(path) as temporary:
+            temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def one_line(error: Exception | str, most: int = 200) -> str:
-    """What an error says, on one line of at most so many characters."""
+def one_line(error: BaseException | str, most: int = 200) -> str:
+    """The error's message on one line, cut to `most` characters."""
     return textwrap.shorten(str(error), most, placeholder=" ...")
 
 
 def check_writable(path: Path) -> None:
-    """Raises BadInput if a file of this name cannot be made; makes nothing."""
+    """Raises BadInput if no file can be written at this path. Creates nothing."""
     if path.is_dir():
         raise BadInput(f"{path}: cannot be written (is a folder)")
     above = path.parent

@@ -1,4 +1,4 @@
-"""Pictures on disk: any PIL mode in, (1, 3, H, W) float32 RGB 0..1; PNG, JPEG and WebP out."""
+"""Image files: reads any PIL mode as (1, 3, H, W) float32 RGB 0..1, writes PNG, JPEG and WebP."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from torch import Tensor
 from . import provenance
 from .files import BadInput, placed
 
-READABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # looked for in folders
+READABLE = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # picked up in folders
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # written, by suffix
-MAX_PIXELS = 100_000_000  # 1.2 GB as float RGB
-_KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content; no EPS, opening it runs a program
+MAX_PIXELS = 100_000_000  # 1.2 GB as float32 RGB
+_KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content; no EPS: opening it runs a program
 
 
 class ImageError(BadInput):
-    """A picture that cannot be read or written; the message is one line and names the file."""
+    """A picture that cannot be read or written; the message is one line that names the file."""
 
 
 def picture_files(paths: list[Path]) -> list[Path]:
-    """Files as given, folders as the pictures directly in them, by name."""
+    """The paths, with each folder replaced by the pictures directly in it, sorted by name.
+
+    Raises BadInput for paths that do not exist and for folders without pictures.
+    """
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -44,7 +47,10 @@ def picture_files(paths: list[Path]) -> list[Path]:
 
 
 def read(path: str | Path) -> Tensor:
-    """The picture of a file, (1, 3, H, W) float32 RGB 0..1, turned upright, in sRGB, transparency over white."""
+    """Reads a picture as (1, 3, H, W) float32 sRGB 0..1, rotated by its Exif tag, transparency over white.
+
+    Raises ImageError, also for pictures of more than MAX_PIXELS.
+    """
     path = Path(path)
     if path.is_dir():
         raise ImageError(f"{path}: is a folder, not a picture")
@@ -58,18 +64,18 @@ def read(path: str | Path) -> Tensor:
         raise ImageError(f"{path}: the file is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is checked below
             picture = Image.open(io.BytesIO(data), formats=_KINDS)
         if picture.width * picture.height > MAX_PIXELS:
             raise ImageError(f"{path}: too large ({picture.width} x {picture.height} pixels)")
         return from_pil(picture)
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: is not an image of a known kind") from None
+        raise ImageError(f"{path}: is not an image in a known format") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path}: too large to be opened safely") from None
+        raise ImageError(f"{path}: too large to open safely") from None
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what PIL's decoders raise on damaged files
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # raised by PIL's decoders on damaged files
         raise ImageError(f"{path}: the image is truncated or damaged ({error})") from None
 
 
@@ -81,10 +87,11 @@ def write(
     quality: int = 95,
     texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Writes a picture (1, 3 or 4, H, W) in 0..1 as its suffix says, beside and then moved into place.
+    """Atomically writes a picture (1, 3 or 4, H, W) in 0..1, in the format of the path's suffix.
 
-    One channel is grey, a fourth is alpha; a JPEG has none and is laid over white. `quality`, 1..100, is for JPEG and
-    WebP. The note is what the picture says about itself, `texts` what is kept beside it: see provenance.settings.
+    The channels are grey, RGB or RGBA; for JPEG, which has no alpha, transparency becomes white. `quality`, 1..100,
+    applies to JPEG and WebP. `note` is the provenance note, `texts` are further metadata: see provenance.settings.
+    Raises ImageError.
     """
     path = Path(path)
     kind = format_of(path)
@@ -92,27 +99,27 @@ def write(
     if kind == "JPEG" and picture.mode == "RGBA":
         picture = _over_white(picture)
     try:
-        with placed(path) as beside:
+        with placed(path) as temporary:
             kept = provenance.settings(kind, note, texts)
-            picture.save(beside, kind, quality=quality, subsampling=0, **kept)  # of each what the kind knows
+            picture.save(temporary, kind, quality=quality, subsampling=0, **kept)  # formats ignore unknown options
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def format_of(path: Path) -> str:
-    """PNG, JPEG or WEBP, by suffix."""
+    """PNG, JPEG or WEBP, by suffix. Raises ImageError for any other."""
     if path.suffix.lower() not in FORMATS:
-        raise ImageError(f"{path}: cannot be written; the name must end in {', '.join(FORMATS)}")
+        raise ImageError(f"{path}: cannot be written; the file name must end in {', '.join(FORMATS)}")
     return FORMATS[path.suffix.lower()]
 
 
 def from_pil(picture: Image.Image) -> Tensor:
-    """A PIL picture of any mode -> (1, 3, H, W) float32 RGB 0..1, upright, in sRGB, transparency over white."""
+    """A PIL image of any mode -> (1, 3, H, W) float32 sRGB 0..1, rotated by its Exif tag, transparency over white."""
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
         grey = torch.from_numpy(np.asarray(picture, dtype=np.float32).copy())
         grey = grey / 65535 if picture.mode.startswith("I") else grey
-        return grey.nan_to_num().clamp(0, 1).expand(1, 3, *grey.shape).contiguous()
+        return clean(grey).clamp(0, 1).expand(1, 3, *grey.shape).contiguous()
     picture = _in_srgb(picture)
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         picture = _over_white(picture.convert("RGBA"))
@@ -120,9 +127,16 @@ def from_pil(picture: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).movedim(-1, 0)[None].float() / 255  # HWC -> BCHW
 
 
+def clean(images: Tensor) -> Tensor:
+    """Images as float32 with NaN as 0 and infinities as 1 and 0, since a blur would spread them. Raises ValueError."""
+    if not images.is_floating_point():
+        raise ValueError(f"pictures must be floating-point, 0..1, not {images.dtype}")
+    return images.float().nan_to_num(0.0, 1.0, 0.0)
+
+
 def to_pil(image: Tensor) -> Image.Image:
-    """(1, 3 or 4, H, W) grey, RGB or RGBA 0..1, clipped and rounded; not-a-number becomes black."""
-    pixels = image.detach().float().nan_to_num().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
+    """(1, 3 or 4, H, W) grey, RGB or RGBA 0..1, clamped and rounded to 8 bits; NaN becomes 0."""
+    pixels = clean(image.detach()).clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
     return Image.fromarray(pixels.movedim(0, -1).squeeze(-1).contiguous().numpy())
 
 
@@ -132,7 +146,7 @@ def _over_white(picture: Image.Image) -> Image.Image:
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
-    """Colours through the embedded profile, if there is one: phone cameras write Display P3."""
+    """Converts from the embedded ICC profile, if there is one: phone cameras write Display P3."""
     profile = picture.info.get("icc_profile")
     if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
         return picture
@@ -142,5 +156,5 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
         if "sRGB" in ImageCms.getProfileDescription(embedded):
             return picture
         return ImageCms.profileToProfile(picture, embedded, ImageCms.createProfile("sRGB"), outputMode=mode) or picture
-    except (ImageCms.PyCMSError, OSError):  # a broken profile: the numbers as they stand
+    except (ImageCms.PyCMSError, OSError):  # a broken profile is ignored
         return picture

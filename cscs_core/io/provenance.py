@@ -1,9 +1,9 @@
-"""What a made picture says about itself: notes that viewers and machines read, and a plate that people see.
+"""Provenance of edited pictures: metadata for software to read, and a visible label.
 
-A note is a few words by key: `Software`, `Description` and `DigitalSourceType`. All three go into an XMP packet, which
-PNG, JPEG and WebP hold alike (Adobe XMP specification part 3; IPTC photo metadata standard). What knows no XMP finds
-them as text chunks of a PNG and in the Exif of the others. All of it is gone once the picture is saved anew by a
-program that does not keep it: a note informs, it does not prove.
+A note is a mapping with the keys `Software`, `Description` and `DigitalSourceType`. All three go into an XMP packet,
+which PNG, JPEG and WebP all support (Adobe XMP specification part 3; IPTC photo metadata standard). Programs without
+XMP find the text in the text chunks of a PNG and in the Exif of the other formats. A program that does not keep
+metadata drops the note when it saves the picture again: the note informs, it proves nothing.
 """
 
 from __future__ import annotations
@@ -22,32 +22,31 @@ from torch import Tensor
 
 from .files import BadInput
 
-# IPTC NewsCodes of September 2024, "edited using generative AI": enhancement with such a model, as in inpainting. That
-# is a face put into a photograph. compositeSynthetic would be a collage with a part that is generative.
+# IPTC NewsCodes of September 2024, "edited using generative AI": a photo changed by such a model, as in inpainting. A
+# face swap is such an edit; compositeSynthetic would be a collage with generated parts.
 EDITED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 LABEL = "AI-edited"
 
-_SPACES = {
+_NAMESPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "dc": "http://purl.org/dc/elements/1.1/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
-_PLACES = {  # where XMP keeps each
+_XMP_PATHS = {  # where each key goes in the XMP packet
     "Software": "xmp:CreatorTool",
     "Description": "dc:description/rdf:Alt/rdf:li",
     "DigitalSourceType": "Iptc4xmpExt:DigitalSourceType",
 }
 _PNG_KEY = "XML:com.adobe.xmp"
-_JPEG_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _IMAGE_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # Exif tags
-_TEXTS = {"prompt": 0x0110, "workflow": 0x010F}  # the camera's model and maker, where ComfyUI looks in a WebP
-_MORE_TEXTS = 0xEA60  # the first of the tags that nobody has defined
+_TEXTS = {"prompt": 0x0110, "workflow": 0x010F}  # Exif Model and Make, where ComfyUI looks in a WebP
+_MORE_TEXTS = 0xEA60  # the first Exif tag without a defined meaning
 
 
 def synthetic(swapper: str = "") -> dict[str, str]:
-    """The note of a picture whose faces were swapped, or, if no swapper is named, edited in some way: how it was made;
-    no names, no paths, no embeddings."""
+    """The note for a picture with swapped faces or, without a swapper, with edited faces. It says how the picture was
+    made and holds no names, paths or embeddings."""
     done = (
         f"swapped by software (cscs-face-swap, swapper {swapper})" if swapper else "edited by software (cscs-face-swap)"
     )
@@ -59,10 +58,10 @@ def synthetic(swapper: str = "") -> dict[str, str]:
 
 
 def settings(kind: str, note: Mapping[str, str], texts: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of PIL's save that write a note, and `texts` beside it, into a PNG, JPEG or WEBP.
+    """Arguments for PIL's save that write a note and `texts` into a PNG, JPEG or WEBP.
 
-    `texts` is what the host wants kept, its prompt and workflow: text chunks of a PNG, Exif fields of a WebP as ComfyUI
-    reads them, nothing in a JPEG, which has room for neither.
+    `texts` holds the host's metadata, such as ComfyUI's prompt and workflow. They become text chunks of a PNG and the
+    Exif fields of a WebP that ComfyUI reads; a JPEG has no place for them.
     """
     packet = _xmp(note)
     if kind == "PNG":
@@ -74,42 +73,37 @@ def settings(kind: str, note: Mapping[str, str], texts: Mapping[str, str]) -> di
         for key, value in texts.items():
             chunks.add_text(key, value)
         return {"pnginfo": chunks}
-    said = {"exif": _exif(note, texts if kind == "WEBP" else {})}
-    if kind == "JPEG":
-        # A segment written by hand: PIL knows `xmp` here only since 11.
-        body = _JPEG_HEADER + packet.encode()
-        return said | ({"extra": b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body} if packet else {})
-    return said | ({"xmp": packet.encode()} if packet else {})
+    return {"exif": _exif(note, texts if kind == "WEBP" else {}), "xmp": packet.encode()}
 
 
 def read(path: str | Path) -> dict[str, str]:
-    """The note in a picture's XMP packet, as `synthetic` makes it; empty if it has none.
+    """Reads the note from a picture's XMP packet, as `synthetic` makes it; empty if there is none.
 
-    Raises BadInput if the file is no picture or its packet is damaged.
+    Raises BadInput if the file is not a picture or its packet is damaged.
     """
     try:
         with Image.open(path) as picture:
-            segments = (body for _, body in getattr(picture, "applist", ()) if body.startswith(_JPEG_HEADER))
-            packet = picture.info.get(_PNG_KEY) or picture.info.get("xmp") or next(segments, b"")
+            packet = picture.info.get("xmp", b"")
     except (UnidentifiedImageError, OSError) as error:
         raise BadInput(f"{path}: cannot be read as a picture ({error})") from None
-    packet = packet.encode() if isinstance(packet, str) else packet.removeprefix(_JPEG_HEADER)
     if not packet:
         return {}
     try:
         if b"<!DOCTYPE" in packet:
-            raise ElementTree.ParseError("a document type, which XMP never has")
+            raise ElementTree.ParseError("it has a document type declaration, which XMP does not allow")
         tree = ElementTree.fromstring(packet)
     except ElementTree.ParseError as error:
         raise BadInput(f"{path}: the XMP packet is damaged ({error})") from None
-    found = {key: tree.findtext(f".//rdf:Description/{place}", None, _SPACES) for key, place in _PLACES.items()}
+    found = {key: tree.findtext(f".//rdf:Description/{place}", None, _NAMESPACES) for key, place in _XMP_PATHS.items()}
     return {key: value for key, value in found.items() if value}
 
 
 def labelled(image: Tensor, text: str = LABEL) -> Tensor:
-    """A picture (C, H, W) in 0..1 with a plain plate in its lower right corner: light words on a dark ground, a
-    thirtieth of the shorter side high and no less than 12 px. Pixels beyond the plate stay bit for bit; alpha becomes 1
-    on it."""
+    """Adds a label in the lower right corner of a picture (C, H, W) in 0..1: light text on a dark background.
+
+    The text height is a thirtieth of the shorter side, at least 12 px. Alpha becomes 1 under the label; pixels outside
+    it stay bit for bit.
+    """
     channels, height, width = image.shape
     size = max(12.0, min(height, width) / 30)
     font, margin = ImageFont.load_default(size), round(size / 2)
@@ -126,9 +120,9 @@ def labelled(image: Tensor, text: str = LABEL) -> Tensor:
 
 
 def _xmp(note: Mapping[str, str]) -> str:
-    """The packet of what XMP has a place for; empty if the note has nothing of it."""
+    """The XMP packet of the keys in _XMP_PATHS; empty if the note has none of them."""
     parts = []
-    for key, place in _PLACES.items():
+    for key, place in _XMP_PATHS.items():
         if key in note:
             names = place.split("/")
             closed = "".join(f"</{name}>" for name in reversed(names))
@@ -136,7 +130,7 @@ def _xmp(note: Mapping[str, str]) -> str:
             parts.append(f"{opened}{escape(note[key])}{closed}")
     if not parts:
         return ""
-    spaces = " ".join(f'xmlns:{name}="{address}"' for name, address in _SPACES.items())
+    spaces = " ".join(f'xmlns:{name}="{address}"' for name, address in _NAMESPACES.items())
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF {spaces}><rdf:Description rdf:about="">'
@@ -146,9 +140,9 @@ def _xmp(note: Mapping[str, str]) -> str:
 
 
 def _exif(note: Mapping[str, str], texts: Mapping[str, str]) -> bytes:
-    """The note as description and software, each text as "key:text"."""
+    """Exif with the note as ImageDescription and Software, and each text as "key:text"."""
     exif = Image.Exif()
-    others = [f"{key}: {value}" for key, value in note.items() if key not in _PLACES]
+    others = [f"{key}: {value}" for key, value in note.items() if key not in _XMP_PATHS]
     described = " ".join(filter(None, [note.get("Description", ""), *others]))
     if described:
         exif[_IMAGE_DESCRIPTION] = described

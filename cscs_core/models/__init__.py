@@ -1,4 +1,7 @@
-"""Networks, one file each: a frozen config and a module. `ARCHITECTURES` names those a weights file may ask for."""
+"""Networks, one file each, with a frozen config and a module. `ARCHITECTURES` lists those that weights files name.
+
+Loading weights is in `hub`, using a network on faces is in `faces`.
+"""
 
 from .adapter import IdAdapter, IdAdapterConfig
 from .aei import AEIConfig, AEINet

@@ -1,4 +1,4 @@
-"""ID adapter of CSCS: a trainable copy of the identity encoder beside the frozen one (implicit adaptation)."""
+"""ID adapter of CSCS: a trainable copy of the frozen identity encoder (implicit adaptation)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ KINDS = ("add", "concat", "replace")
 
 @dataclass(frozen=True)
 class IdAdapterConfig:
-    kind: str = "add"  # how its vector joins the encoder's: see `joined` of the cscs swapper
+    kind: str = "add"  # how its embedding is combined with the encoder's, see faces.swappers.cscs.join_embeddings
     depth: int = 100
     embedding: int = 512
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise ValueError(f"no ID adapter of kind {self.kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"no ID adapter of kind {self.kind!r}; choose one of {', '.join(KINDS)}")
 
 
 class IdAdapter(IResNet):
-    """Faces (N, 3, 112, 112) in [-1, 1] -> vectors (N, 512), not normalised.
+    """Aligned faces (N, 3, 112, 112) in [-1, 1] -> embeddings (N, 512), not normalised.
 
-    The kind `add` ends in a 1 x 1 convolution that starts at zero, so that training starts from the encoder alone.
+    The kind `add` ends in a zero-initialised 1 x 1 convolution, so that training starts from the encoder alone.
     """
 
     def __init__(self, config: IdAdapterConfig = IdAdapterConfig()):

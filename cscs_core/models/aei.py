@@ -1,7 +1,7 @@
-"""AEI-Net, the generator of CSCS: the attributes of a target picture and an identity make a face.
+"""AEI-Net, the generator of CSCS: makes a face from the attributes of a target image and an identity embedding.
 
-First stage of FaceShifter (Li et al. 2020) as CSCS released it; names are those of the released state dict.
-`AEINet` is the plain form, for training and for weights; `FusedAEINet` computes the same faster.
+First stage of FaceShifter (Li et al. 2020) as released with CSCS; names are those of the released state dict.
+`AEINet` is the plain form for training and for loading weights; `FusedAEINet` computes the same faster.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 DOWN = (32, 64, 128, 256, 512, 1024, 1024)  # channels after each stride-2 convolution of the encoder
-UP = (1024, 512, 256, 128, 64, 32)  # channels after each transposed one, before its skip is joined
+UP = (1024, 512, 256, 128, 64, 32)  # channels after each transposed convolution, without the skip connection
 ATTRIBUTES = (1024, 2048, 1024, 512, 256, 128, 64, 64)  # channels of the 8 attribute maps, 2 to 256 px
 WIDTHS = (1024, 1024, 1024, 1024, 512, 256, 128, 64, 3)  # channels into each of the 8 blocks, and out of the last
-_LAST = 3  # blocks, counted from the last, whose masks say where the identity counts
+_LAST = 3  # the last blocks, whose masks make the attention map
 
 
 @dataclass(frozen=True)
 class AEIConfig:
-    identity: int = 512  # width of the identity vector; 1024 with a concatenating adapter
+    identity: int = 512  # width of the embedding; 1024 with a `concat` adapter
 
 
 class AEINet(nn.Module):
-    """Target pictures (N, 3, 256, 256) in [-1, 1] and identities (N, 512) -> pictures like the targets."""
+    """Target images (N, 3, 256, 256) in [-1, 1], identity embeddings (N, Z) -> swapped images like the targets."""
 
     def __init__(self, config: AEIConfig = AEIConfig()):
         super().__init__()
@@ -34,22 +34,22 @@ class AEINet(nn.Module):
         self.generator = Generator(config.identity)
 
     def forward(self, target: Tensor, z: Tensor, masks: list[list[Tensor]] | None = None) -> Tensor:
-        """`masks`, if given, receives for each of the 8 blocks the masks M of its AAD layers, (N, 1, h, w) 0..1 from 2
-        to 256 px: where the identity counts (1) and where the attributes do (0). The third, if any, is the shortcut's.
+        """`masks`, if given, receives a list for each of the 8 blocks, 2 to 256 px: the masks M of its AAD layers,
+        (N, 1, h, w), 1 where the identity is used, 0 where the attributes are. A third one belongs to the shortcut.
         """
         return self.generator(self.encoder(target), z, masks)
 
 
 def attention(masks: list[list[Tensor]], size: int) -> Tensor:
-    """Where the identity counts in the picture, (N, 1, size, size) 0..1: the masks M of all AAD layers in the last
-    blocks (64 to 256 px), each brought to one size, averaged."""
+    """Where the generator uses the identity, (N, 1, size, size) 0..1: the mean of the AAD masks M of the last blocks
+    (64 to 256 px), resized. `masks` as AEINet.forward fills it."""
     last = [mask for block in masks[-_LAST:] for mask in block]
     same = [nnf.interpolate(mask, (size, size), mode="bilinear", antialias=True) for mask in last]
     return torch.stack(same).mean(0).clamp(0, 1)
 
 
 class AttributeEncoder(nn.Module):
-    """U-shaped: pictures (N, 3, 256, 256) -> 8 attribute maps, ATTRIBUTES channels at 2, 4, ... 256 px."""
+    """U-Net: images (N, 3, 256, 256) in [-1, 1] -> 8 attribute maps, ATTRIBUTES channels at 2, 4, ... 256 px."""
 
     def __init__(self):
         super().__init__()
@@ -71,7 +71,7 @@ class AttributeEncoder(nn.Module):
 
 
 class Deconvolution(nn.Module):
-    """Transposed convolution, stride 2, and batch norm: (N, C, h, w) -> (N, D, 2h, 2w)."""
+    """Transposed convolution with stride 2, then batch norm: (N, C, h, w) -> (N, D, 2h, 2w)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -83,7 +83,7 @@ class Deconvolution(nn.Module):
 
 
 class Generator(nn.Module):
-    """Attribute maps and identities (N, Z) -> pictures (N, 3, 256, 256) in [-1, 1]."""
+    """8 attribute maps and embeddings (N, Z) -> images (N, 3, 256, 256) in [-1, 1]."""
 
     def __init__(self, identity: int):
         super().__init__()
@@ -102,7 +102,8 @@ class Generator(nn.Module):
 
 
 class AADBlock(nn.Module):
-    """Residual block of two AAD-ReLU-convolution steps, with a third on the shortcut where widths differ."""
+    """Residual block of two AAD-ReLU-convolution steps, (N, C, h, w) -> (N, D, h, w); a third one is the shortcut if
+    C differs from D."""
 
     def __init__(self, inputs: int, outputs: int, attributes: int, identity: int):
         super().__init__()
@@ -124,7 +125,7 @@ class AADBlock(nn.Module):
 
 
 class AADLayer(nn.Module):
-    """Adaptive attentional denormalisation (FaceShifter, equations 2 to 6)."""
+    """Adaptive attentional denormalisation (FaceShifter, equations 2 to 6), (N, C, h, w) -> same. Appends M."""
 
     def __init__(self, width: int, attributes: int, identity: int):
         super().__init__()
@@ -136,13 +137,13 @@ class AADLayer(nn.Module):
 
     def forward(self, h: Tensor, attributes: Tensor, z: Tensor, masks: list[Tensor]) -> Tensor:
         h = nnf.instance_norm(h)
-        a = self.conv1(attributes) * h + self.conv2(attributes)  # attributes: gamma * h + beta
-        i = self.fc1(z)[..., None, None] * h + self.fc2(z)[..., None, None]  # identity
+        a = self.conv1(attributes) * h + self.conv2(attributes)  # gamma * h + beta from the attributes
+        i = self.fc1(z)[..., None, None] * h + self.fc2(z)[..., None, None]  # from the identity
         m = self.conv_h(h).sigmoid()
         masks.append(m)
         return (1 - m) * a + m * i
 
 
 def double(x: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C, 2h, 2w), corners on corners."""
+    """Bilinear upsampling with aligned corners, (N, C, h, w) -> (N, C, 2h, 2w)."""
     return nnf.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)

@@ -1,8 +1,8 @@
-"""AEI-Net for inference: the same function as `AEINet`, with less to do for each picture.
+"""AEI-Net for inference: the same function as `AEINet` with less work per image.
 
-Batch norms are folded into the convolutions before them, the two 1 x 1 convolutions of an AAD layer are one, the input
-that a block and its shortcut share is normalised once, and everything that depends on the identity alone is computed
-once per identity, by `prepare`.
+Batch norms are folded into the convolutions before them and the two 1 x 1 convolutions of an AAD layer are merged. The
+input that a block shares with its shortcut is normalised once. Whatever depends only on the identity is computed once
+per identity, by `prepare`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .aei import DOWN, UP, WIDTHS, AADBlock, AADLayer, AEINet, AttributeEncoder,
 
 @dataclass(frozen=True)
 class AEIIdentity:
-    """What the generator needs to know of N identities. One (N = 1) serves any number of pictures."""
+    """N identities as the generator needs them; a single one (N = 1) broadcasts over any number of images."""
 
-    start: Tensor  # (N, 1024, 2, 2) the input of the first block
+    start: Tensor  # (N, 1024, 2, 2) input of the first block
     normal: Tensor  # (N, 1024, 2, 2) the same, instance-normalised
     mask: Tensor  # (N, 1, 2, 2) M of the first layer
-    styles: tuple[tuple[Tensor, ...], ...]  # block by block, layer by layer: gamma and beta, (N, 2 C, 1, 1)
+    styles: tuple[tuple[Tensor, ...], ...]  # per block and layer: gamma and beta, (N, 2 C, 1, 1)
 
 
 class FusedAEINet(nn.Module):
-    """Target pictures (N, 3, 256, 256) in [-1, 1] and prepared identities -> pictures like the targets."""
+    """Target images (N, 3, 256, 256) in [-1, 1] and prepared identities -> swapped images like the targets."""
 
     def __init__(self, net: AEINet):
         super().__init__()
@@ -45,7 +45,7 @@ class FusedAEINet(nn.Module):
         self.eval().requires_grad_(False)
 
     def prepare(self, z: Tensor) -> AEIIdentity:
-        """Identities (N, Z) -> what depends on them alone."""
+        """Embeddings (N, Z) -> everything that depends only on them."""
         start = self.up1(z[..., None, None])
         normal = nnf.instance_norm(start)
         first = cast(FusedBlock, self.blocks[0]).layers[0]
@@ -55,7 +55,7 @@ class FusedAEINet(nn.Module):
         return AEIIdentity(start, normal, cast(FusedLayer, first).mask(normal), styles)
 
     def forward(self, target: Tensor, identity: AEIIdentity, masks: list[list[Tensor]] | None = None) -> Tensor:
-        """`masks` as for AEINet."""
+        """`masks` as in AEINet.forward."""
         h = identity.start
         for index, (attributes, block) in enumerate(zip(self.encoder(target), self.blocks, strict=True)):
             normal, mask = (nnf.instance_norm(h := double(h)), None) if index else (identity.normal, identity.mask)
@@ -67,6 +67,8 @@ class FusedAEINet(nn.Module):
 
 
 class FusedEncoder(nn.Module):
+    """AttributeEncoder with folded batch norms."""
+
     def __init__(self, encoder: AttributeEncoder):
         super().__init__()
         downs = [cast(nn.Sequential, encoder.get_submodule(f"conv{k}")) for k in range(1, len(DOWN) + 1)]
@@ -82,12 +84,14 @@ class FusedEncoder(nn.Module):
             features.append(nnf.leaky_relu_(_convolve(cast(nn.Conv2d, conv), features[-1]), 0.1))
         maps = [features.pop()]
         for deconv in self.up:
-            raised = nnf.leaky_relu_(_transposed(cast(nn.ConvTranspose2d, deconv), maps[-1]), 0.1)
+            raised = nnf.leaky_relu_(_deconvolve(cast(nn.ConvTranspose2d, deconv), maps[-1]), 0.1)
             maps.append(torch.cat([raised, features.pop()], 1))
         return [*maps, double(maps[-1])]
 
 
 class FusedBlock(nn.Module):
+    """AADBlock whose input is normalised by the caller, once for the block and its shortcut."""
+
     def __init__(self, block: AADBlock):
         super().__init__()
         self.layers = nn.ModuleList(FusedLayer(layer) for layer in _layers(block))
@@ -113,6 +117,8 @@ class FusedBlock(nn.Module):
 
 
 class FusedLayer(nn.Module):
+    """AADLayer and the ReLU after it."""
+
     def __init__(self, layer: AADLayer):
         super().__init__()
         self.width = layer.fc1.out_features
@@ -122,14 +128,15 @@ class FusedLayer(nn.Module):
         self.conv_h = layer.conv_h
 
     def mask(self, normal: Tensor) -> Tensor:
-        # As a matrix product: a convolution to one channel takes ten times as long on a processor.
+        """M for a normalised input, (N, C, h, w) -> (N, 1, h, w) 0..1."""
+        # A matrix product: on a CPU a convolution to one channel takes ten times as long.
         weight, bias = self.conv_h.weight.flatten(1), cast(Tensor, self.conv_h.bias)
         return (weight @ normal.flatten(2) + bias).sigmoid_().unflatten(2, normal.shape[2:])
 
     def forward(
         self, normal: Tensor, attributes: Tensor, style: Tensor, masks: list[Tensor], mask: Tensor | None = None
     ) -> Tensor:
-        """AAD and ReLU: both parts are gamma * h + beta, so gamma and beta are mixed by M before they touch h."""
+        """AAD, then ReLU. Both parts are gamma * h + beta, so M blends gamma and beta before they are applied to h."""
         m = self.mask(normal) if mask is None else mask
         masks.append(m)
         gamma, beta = self.attributes(attributes).lerp(style, m).chunk(2, 1)
@@ -137,26 +144,25 @@ class FusedLayer(nn.Module):
 
 
 def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """The convolution, as a matrix product where the weights outweigh the picture: a processor's convolutions reorder
-    the weights at every call."""
-    if not _small(x):
+    """The convolution; for small maps on a CPU, where each call would reorder the weights, a matrix product."""
+    if not _is_small_on_cpu(x):
         return conv(x)
-    size = (x.shape[-2] // conv.stride[0], x.shape[-1] // conv.stride[1])  # kernel and padding keep it so
+    size = (x.shape[-2] // conv.stride[0], x.shape[-1] // conv.stride[1])  # kernel and padding leave it at that
     columns = nnf.unfold(x, cast(tuple, conv.kernel_size), 1, cast(tuple, conv.padding), cast(tuple, conv.stride))
-    # Columns first: with the weights first a product of so few columns sums up several times less exactly.
+    # Columns first: with the weights first, the sums over so few columns are several times less exact.
     return nnf.linear(columns.mT, conv.weight.flatten(1), conv.bias).mT.unflatten(2, size)
 
 
-def _transposed(deconv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """The transposed convolution, likewise."""
-    if not _small(x):
+def _deconvolve(deconv: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """The transposed convolution, likewise as a matrix product for small maps on a CPU."""
+    if not _is_small_on_cpu(x):
         return deconv(x)
     columns = (x.flatten(2).mT @ deconv.weight.flatten(1)).mT
     out = nnf.fold(columns, (2 * x.shape[-2], 2 * x.shape[-1]), 4, 1, 1, 2)
     return out + cast(Tensor, deconv.bias)[:, None, None]
 
 
-def _small(x: Tensor) -> bool:
+def _is_small_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.shape[0] * x.shape[-2] * x.shape[-1] <= 256 and x.shape[1] >= 512
 
 

@@ -1,4 +1,4 @@
-"""The residual block that our three small networks share."""
+"""The residual block shared by the bundled detector, encoder and landmark network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    """Convolution, batch norm, ReLU."""
+    """Convolution, batch norm, ReLU: (N, C, H, W) -> (N, D, H / stride, W / stride)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)
     )
@@ -26,7 +26,7 @@ class Residual(nn.Module):
 
 
 def stages(widths: tuple[int, ...], depths: tuple[int, ...]) -> list[nn.Sequential]:
-    """One stage per width: a stride-2 convolution, then `depth` residual blocks. The first reads RGB."""
+    """One stage per width: a stride-2 convolution, then its depth in residual blocks. The first stage takes RGB."""
     inputs = (3, *widths[:-1])
     return [
         nn.Sequential(convolution(i, o, stride=2), *(Residual(o) for _ in range(depth)))

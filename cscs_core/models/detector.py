@@ -1,4 +1,4 @@
-"""Face detector: one-stage, anchor-free, boxes and five points at three strides."""
+"""Face detector: one-stage, anchor-free; boxes and five landmarks at three strides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DetectorConfig:
 
 
 class FaceDetector(nn.Module):
-    """Backbone, top-down feature pyramid, one head shared by the strides (as FCOS, Tian et al. 2019)."""
+    """Backbone, top-down feature pyramid, and one head shared by all strides (as in FCOS, Tian et al. 2019)."""
 
     def __init__(self, config: DetectorConfig = DetectorConfig()):
         super().__init__()
@@ -33,16 +33,16 @@ class FaceDetector(nn.Module):
         self.deeper = nn.ModuleList(body[3:])
         self.lateral = nn.ModuleList(convolution(width, config.neck, kernel=1) for width in widths[2:])
         self.tower = nn.Conv2d(config.neck, config.neck, 3, 1, 1, bias=False)
-        # One head, but a norm for each stride: they see different statistics (as in NAS-FPN's RetinaNet head).
+        # One head, but a batch norm per stride, since their statistics differ (as in NAS-FPN's RetinaNet head).
         self.norm = nn.ModuleList(nn.BatchNorm2d(config.neck) for _ in STRIDES)
-        self.out = nn.Conv2d(config.neck, 15, 1)  # score, 4 box sides, 5 points
+        self.out = nn.Conv2d(config.neck, 15, 1)  # score, 4 box sides, 5 landmarks
         self.scale = nn.Parameter(torch.ones(len(STRIDES)))
         with torch.no_grad():
-            cast(Tensor, self.out.bias)[0] = -4.6  # prior: 1 % of the places hold a face (Lin et al. 2017)
+            cast(Tensor, self.out.bias)[0] = -4.6  # prior: a face at 1 % of the locations (Lin et al. 2017)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images (N, 3, H, W) in 0..1, sides multiples of 32 -> over all A places of the three strides:
-        score logits (N, A), boxes (N, A, 4) and points (N, A, 5, 2) in image pixels, place centres (A, 3) x y stride.
+        """Images (N, 3, H, W) in 0..1, sides multiples of 32 -> predictions at all A locations of the three strides:
+        score logits (N, A), boxes (N, A, 4) and landmarks (N, A, 5, 2) in image pixels, locations (A, 3) x y stride.
         """
         maps = [self.stem(images * 2 - 1)]
         for stage in self.deeper:
@@ -55,7 +55,7 @@ class FaceDetector(nn.Module):
             stride = STRIDES[level]
             features = self.norm[level](self.tower(top)).relu()
             raw = self.out(features).float().flatten(2).transpose(1, 2)
-            place = _places(mixed.shape[-2], mixed.shape[-1], stride, images.device)
+            place = _locations(mixed.shape[-2], mixed.shape[-1], stride, images.device)
             centre, unit = place[:, :2], stride * self.scale[level]
             near, far = (raw[..., 1:5].clamp(-8, 8).exp() * unit).split(2, -1)
             scores.append(raw[..., 0])
@@ -65,7 +65,8 @@ class FaceDetector(nn.Module):
         return torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(points, 1), torch.cat(places)
 
 
-def _places(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+def _locations(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+    """Centres of a feature map's cells in image pixels, (height width, 3) x y stride."""
     x = (torch.arange(width, device=device) + 0.5) * stride - 0.5
     y = (torch.arange(height, device=device) + 0.5) * stride - 0.5
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)

@@ -1,4 +1,4 @@
-"""Residual discriminator of StyleGAN2 (Karras et al. 2020): is it a photograph? For training only."""
+"""The residual discriminator of StyleGAN2 (Karras et al. 2020), used in training only."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-SLOPE = 0.2  # of the leaky ReLU, whose output is scaled by sqrt(2) to keep the variance
+SLOPE = 0.2  # of the leaky ReLU; its output is scaled by sqrt(2) to keep the variance
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     size: int = 256  # px, a power of two from 8 on
-    width: int = 512  # channels up to 64 px; half as many for each doubling of the side beyond
-    group: int = 4  # pictures whose variation is shown to the last layers together
+    width: int = 512  # channels up to 64 px, halved for each further doubling of the side
+    group: int = 4  # group size of the minibatch standard deviation
 
     def channels(self, side: int) -> int:
-        """Channels of the feature maps of that side."""
+        """Channels of the feature maps with that side in pixels."""
         return min(self.width, self.width * 64 // side)
 
 
 class Discriminator(nn.Module):
-    """Pictures (N, 3, S, S) in [-1, 1] -> logits (N,), high for photographs. N is below `group` or a multiple."""
+    """Images (N, 3, S, S) in [-1, 1] -> logits (N,), high for real photos.
+
+    N is at most `group` or a multiple of it, otherwise forward raises ValueError.
+    """
 
     def __init__(self, config: DiscriminatorConfig = DiscriminatorConfig()):
         super().__init__()
         if config.size < 8 or config.size & (config.size - 1):
-            raise ValueError(f"the side of the discriminator's pictures is {config.size}; it must be 8, 16, 32 ...")
+            raise ValueError(f"discriminator size {config.size}: must be a power of two from 8 on")
         self.config = config
         sides = [config.size >> k for k in range(int(math.log2(config.size)) - 2)]  # S ... 8
         self.rgb = EqualConv2d(3, config.channels(config.size), 1)
@@ -49,7 +52,7 @@ class Discriminator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions around a shortcut, half the side: (N, C, h, w) -> (N, D, h/2, w/2)."""
+    """Two convolutions with a shortcut, downsampling by 2: (N, C, h, w) -> (N, D, h/2, w/2)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -63,8 +66,10 @@ class DiscriminatorBlock(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """Convolution with equalised learning rate (Karras et al. 2018): unit normal weights, scaled while running. With
-    stride 2 no padding: a blur before it has padded."""
+    """Convolution with equalised learning rate (Karras et al. 2018): standard normal weights, scaled at run time.
+
+    With stride 2 it does not pad, since the blur before it already has.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True):
         super().__init__()
@@ -78,7 +83,7 @@ class EqualConv2d(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """Linear layer with equalised learning rate."""
+    """Linear layer with equalised learning rate, (N, C) -> (N, D)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -91,21 +96,25 @@ class EqualLinear(nn.Module):
 
 
 def active(x: Tensor) -> Tensor:
+    """Leaky ReLU that keeps the variance, any shape -> same."""
     return nnf.leaky_relu(x, SLOPE) * math.sqrt(2)
 
 
 def blur(x: Tensor, pad: int) -> Tensor:
-    """Binomial filter 1 3 3 1 in both directions, sum 1; zeros around: (N, C, h, w) -> sides 2 pad - 3 longer."""
+    """Binomial filter 1 3 3 1 / 8 in both directions with zero padding, (N, C, h, w) -> sides longer by 2 pad - 3."""
     one = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
     kernel = torch.outer(one, one).expand(x.shape[1], 1, 4, 4)
     return nnf.conv2d(x, kernel, padding=pad, groups=x.shape[1])
 
 
 def variation(x: Tensor, group: int) -> Tensor:
-    """How much the pictures of a group differ, one number each, as a map (N, 1, h, w): minibatch standard deviation."""
+    """Minibatch standard deviation (Karras et al. 2018), (N, C, h, w) -> (N, 1, h, w), constant in each group.
+
+    Raises ValueError if N is neither at most `group` nor a multiple of it.
+    """
     count = min(group, x.shape[0])
     if x.shape[0] % count:
-        raise ValueError(f"{x.shape[0]} pictures do not divide into groups of {count}")
-    # Picture k stands in group k modulo the number of groups, as in the released networks.
+        raise ValueError(f"a batch of {x.shape[0]} does not divide into groups of {count}")
+    # Image k is in group k modulo the number of groups, as in the released networks.
     spread = (x.view(count, -1, *x.shape[1:]).var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
     return spread.repeat(count)[:, None, None, None].expand(-1, 1, *x.shape[2:])

@@ -1,4 +1,4 @@
-"""Identity encoder: who is it, as a unit vector."""
+"""Identity encoder: a face as a unit embedding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EncoderConfig:
 
 
 class IdentityEncoder(nn.Module):
-    """Residual network; the last 7 x 7 map is weighted by place (global depthwise convolution, as MobileFaceNet)."""
+    """Residual network with a global depthwise convolution over the last 7 x 7 map (as in MobileFaceNet)."""
 
     def __init__(self, config: EncoderConfig = EncoderConfig()):
         super().__init__()
@@ -31,6 +31,6 @@ class IdentityEncoder(nn.Module):
         self.head = nn.Linear(width, config.embedding)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Crops (N, 3, 112, 112) in 0..1, template arcface_112_v2 -> unit embeddings (N, 128)."""
+        """Crops (N, 3, 112, 112) in 0..1, aligned to arcface_112_v2 -> unit embeddings (N, 128)."""
         features = self.place(self.body(crops * 2 - 1)).flatten(1)
         return nnf.normalize(self.head(features).float(), dim=-1)

@@ -1,7 +1,7 @@
-"""A network that somebody exported, run from its list of operators wherever torch runs.
+"""Runs an exported network in torch from its list of ONNX operators.
 
-The operators are those of ONNX in their newest form, as far as networks for faces use them. Whole numbers, which are
-sizes and indices, stay on the CPU, so that no step waits for a GPU.
+The operators follow their newest ONNX version, as far as face networks use them. Integers, which are sizes and indices,
+stay on the CPU, so that no step waits for a GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .operators import DTYPES, OPERATORS, VALUES
 
 @dataclass(frozen=True)
 class Port:
-    """A value that enters or leaves a graph."""
+    """An input or output of a graph."""
 
     name: str
-    shape: tuple[int | None, ...]  # None where any size will do
+    shape: tuple[int | None, ...]  # None where any size is allowed
 
     def __post_init__(self):
         object.__setattr__(self, "shape", tuple(self.shape))
@@ -30,12 +30,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Node:
-    """One step: an operator, the values that it reads ("" where one is left out) and those that it makes."""
+    """One step: an operator, the names of its inputs ("" for an omitted one) and of its outputs."""
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: dict[str, Any] = field(default_factory=dict)  # numbers, words and lists of them
+    attributes: dict[str, Any] = field(default_factory=dict)  # numbers, strings and lists of them
 
     def __post_init__(self):
         object.__setattr__(self, "inputs", tuple(self.inputs))
@@ -44,28 +44,29 @@ class Node:
 
 @dataclass(frozen=True)
 class Constant:
-    """A small value that stands in the configuration, so that no rounding of the weights reaches it."""
+    """A small value stored in the config, so that converting the weights to float16 does not round it."""
 
     dtype: str
     shape: list[int]
     values: list[float | int | bool]
 
     def tensor(self) -> Tensor:
+        """The value as a tensor on the CPU."""
         return torch.tensor(self.values, dtype=DTYPES[self.dtype], device="cpu").view(self.shape)
 
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """A whole graph but for its weights."""
+    """A graph without its weights. Raises ValueError for operators that this module cannot run."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    nodes: tuple[Node, ...]  # in an order in which they can run
-    weights: dict[str, list[int]]  # shapes of weights.0, weights.1 ... of the weights file, in the order of the export
+    nodes: tuple[Node, ...]  # in execution order
+    weights: dict[str, list[int]]  # shapes of weights.0, weights.1 ... in the weights file, in order
     constants: dict[str, Constant]
 
     def __post_init__(self):
-        """Takes what JSON makes of it too. Raises ValueError for what this module cannot run."""
+        """Converts the lists and dicts of a JSON file. Raises ValueError for what this module cannot run."""
         for name, kind in {"inputs": Port, "outputs": Port, "nodes": Node}.items():
             rows = (row if isinstance(row, kind) else kind(**row) for row in getattr(self, name))
             object.__setattr__(self, name, tuple(rows))
@@ -82,7 +83,7 @@ class GraphConfig:
 
 
 class GraphNet(nn.Module):
-    """Inputs in the order of the graph -> a list of its outputs; float32."""
+    """Inputs in the order of the graph -> list of its outputs; float32."""
 
     def __init__(self, config: GraphConfig):
         super().__init__()
@@ -91,7 +92,7 @@ class GraphNet(nn.Module):
         self.constants = {name: constant.tensor() for name, constant in config.constants.items()}
         last = {name: index for index, node in enumerate(config.nodes) for name in node.inputs + node.outputs}
         kept = {"", *config.constants, *config.weights, *(port.name for port in config.inputs + config.outputs)}
-        self.done: list[list[str]] = [[] for _ in config.nodes]  # values that nobody needs after a step
+        self.done: list[list[str]] = [[] for _ in config.nodes]  # values that are no longer needed after each step
         for name, index in last.items():
             if name not in kept:
                 self.done[index].append(name)
@@ -109,20 +110,20 @@ class GraphNet(nn.Module):
 
 
 def check(node: Node) -> None:
-    """Raises ValueError, naming the operator, for a node that this module cannot run."""
+    """Raises ValueError, naming the operator, if this module cannot run the node."""
     if node.op not in OPERATORS:
-        raise ValueError(f"operator {node.op} is not among those that run in torch")
+        raise ValueError(f"operator {node.op} is not supported in torch")
     try:
         inspect.signature(OPERATORS[node.op]).bind(*node.inputs, **node.attributes)
     except TypeError as error:
-        raise ValueError(f"operator {node.op} is used in a way that does not run in torch ({error})") from None
+        raise ValueError(f"operator {node.op} is used in a way that is not supported in torch ({error})") from None
     if len(node.outputs) > 1 and node.op != "Split":
-        raise ValueError(f"operator {node.op} with {len(node.outputs)} outputs does not run in torch")
+        raise ValueError(f"operator {node.op} with {len(node.outputs)} outputs is not supported in torch")
     for name, value in node.attributes.items():
         if value not in VALUES.get((node.op, name), (value,)):
-            raise ValueError(f"operator {node.op} with {name}={value!r} does not run in torch")
+            raise ValueError(f"operator {node.op} with {name}={value!r} is not supported in torch")
 
 
 def _check_names(names: Sequence[str], known: set[str]) -> None:
     if missing := [name for name in names if name not in known]:
-        raise ValueError(f"nothing makes the value {missing[0]!r}")
+        raise ValueError(f"no node outputs the value {missing[0]!r}")

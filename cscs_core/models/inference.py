@@ -1,6 +1,8 @@
-"""The form of a network that runs fastest; it computes the same to float precision."""
+"""Networks prepared for inference: faster, with the same results to float precision."""
 
 from __future__ import annotations
+
+from typing import TypeVar, overload
 
 import torch
 from torch import nn
@@ -10,10 +12,18 @@ from .aei import AEINet
 from .aei_fused import FusedAEINet
 from .iresnet import IResNet
 
+Model = TypeVar("Model", bound=nn.Module)
 
+
+@overload
+def for_inference(model: AEINet) -> FusedAEINet: ...
+@overload
+def for_inference(model: Model) -> Model: ...
 def for_inference(model: nn.Module) -> nn.Module:
-    """The model in its form for inference, which no longer has the names of its weights file. Batch norms are folded
-    into the convolutions before them; AEI-Net becomes a FusedAEINet. The model given is used up."""
+    """The model with batch norms folded into the convolutions before them; AEINet becomes a FusedAEINet.
+
+    Modifies the given model. The result does not have the parameter names of the weights file.
+    """
     if isinstance(model, AEINet):
         return FusedAEINet(model)
     if isinstance(model, IResNet):

@@ -1,6 +1,6 @@
-"""Improved residual network of ArcFace (Deng et al. 2019): who is it, as a vector.
+"""The improved residual network of ArcFace (Deng et al. 2019): a face as an embedding.
 
-Names are those of the public ArcFace state dicts (IResNet of insightface).
+Parameter names are those of the public ArcFace state dicts (IResNet of insightface).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class IResNetConfig:
 
     def __post_init__(self):
         if self.depth not in DEPTHS:
-            raise ValueError(f"no IResNet of depth {self.depth}; there are {', '.join(map(str, DEPTHS))}")
+            raise ValueError(f"no IResNet of depth {self.depth}; choose one of {', '.join(map(str, DEPTHS))}")
 
 
 class IResNet(nn.Module):
@@ -51,8 +51,10 @@ class IResNet(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Batch norms into the convolutions and the linear layer beside them, in place, for inference. Those before a
-        padded convolution stay: their shift does not reach into the padding."""
+        """Folds batch norms into the adjacent convolutions and linear layer, in place, for inference.
+
+        A batch norm before a padded convolution stays, since its shift does not apply to the padding.
+        """
         self.conv1, self.bn1 = fused(self.conv1, self.bn1), nn.Identity()
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in layer:
@@ -67,7 +69,7 @@ class IResNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """BN-conv-BN-PReLU-conv-BN around a shortcut (Han et al. 2017, improved residual unit)."""
+    """BN-conv-BN-PReLU-conv-BN with a shortcut (Han et al. 2017): (N, C, h, w) -> (N, D, h / stride, w / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
@@ -88,6 +90,7 @@ class Bottleneck(nn.Module):
         return self.bn3(self.conv2(h)) + self.downsample(x)
 
     def fold(self) -> None:
+        """As IResNet.fold."""
         self.conv1, self.bn2 = fused(self.conv1, self.bn2), nn.Identity()
         self.conv2, self.bn3 = fused(self.conv2, self.bn3), nn.Identity()
         if isinstance(self.downsample, nn.Sequential):
@@ -95,7 +98,7 @@ class Bottleneck(nn.Module):
 
 
 def fused(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
-    """A convolution and the batch norm after it as one convolution."""
+    """One convolution that replaces a convolution and the batch norm after it."""
     return fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
 
 

@@ -1,4 +1,4 @@
-"""Dense landmarks: the 468-point face mesh from an aligned crop, eyes and mouth again from closer."""
+"""Dense landmarks: the 468-point face mesh from an aligned crop, refined on closer crops of eyes and mouth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LandmarkConfig:
 
 
 class LandmarkNet(nn.Module):
-    """Residual network with a flattened head: position is kept, not pooled away."""
+    """Residual network whose head flattens the feature map, since pooling would lose positions."""
 
     def __init__(self, config: LandmarkConfig = LandmarkConfig()):
         super().__init__()
@@ -38,13 +38,16 @@ class LandmarkNet(nn.Module):
         )
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Crops (N, 3, S, S) in 0..1 -> points (N, P, 2) in crop pixels."""
+        """Crops (N, 3, S, S) in 0..1 -> landmarks (N, P, 2) in crop pixels."""
         points = self.head(self.neck(self.body(crops * 2 - 1))).unflatten(-1, (self.config.points, 2))
         return (points.float() + 0.5) * self.config.size
 
     def start_at(self, points: Tensor, basis: Tensor) -> None:
-        """Sets the last layer so that training starts at mean points, (P, 2) in crop pixels, and its features, in
-        pairs for more and less, are the face's main ways to vary, (K, P, 2) crop pixels for one deviation each."""
+        """Initialises the last layer from the mean landmarks (P, 2) and their principal components (K, P, 2).
+
+        The mean becomes the bias; pairs of features add and subtract a component. Both are in crop pixels, each
+        component scaled to one standard deviation.
+        """
         ways = (basis / self.config.size).flatten(1).T
         pairs = torch.stack([ways, -ways], -1).flatten(1)
         last = cast(nn.Linear, self.head[-1])
@@ -64,14 +67,14 @@ class FaceMeshConfig:
     mouth: LandmarkConfig = field(default_factory=partial(LandmarkConfig, points=80, **_PART))
 
     def __post_init__(self):
-        for part in fields(self):  # from a file they come as plain tables
+        for part in fields(self):  # a weights file gives them as plain dicts
             value = getattr(self, part.name)
             if isinstance(value, dict):
                 object.__setattr__(self, part.name, LandmarkConfig(**value))
 
 
 class FaceMesh(nn.Module):
-    """Three networks for one face: the whole mesh, then an eye with its brow, and the mouth. `locate` runs them."""
+    """Three networks: the whole mesh, an eye with its brow, the mouth. `faces.landmarks.locate` runs them."""
 
     def __init__(self, config: FaceMeshConfig | None = None):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A generator that learns in minutes: a U-net whose inner layers are told who it is (adaptive instance norm)."""
+"""A small generator that trains in minutes: a U-Net with adaptive instance norm for the identity."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class SmallGeneratorConfig:
-    identity: int = 128  # width of the identity vector
-    widths: tuple[int, ...] = (16, 32, 64, 96)  # channels at full side, half of it, a quarter ...
+    identity: int = 128  # width of the embedding
+    widths: tuple[int, ...] = (16, 32, 64, 96)  # channels at 1, 1/2, 1/4, ... of the side
     blocks: int = 3  # residual blocks at the smallest side
 
 
 class SmallGenerator(nn.Module):
-    """Target pictures (N, 3, S, S) in [-1, 1] and identities (N, Z) -> pictures like the targets. S is any multiple of
-    2 to the power of the number of halvings.
+    """Target images (N, 3, S, S) in [-1, 1], embeddings (N, Z) -> swapped images like the targets.
 
-    It says what to add to the target, little at first: what stays need not be learned.
+    S is a multiple of 2 ** (len(widths) - 1). The network predicts what to add to the target, little at first, so that
+    it need not learn to copy.
     """
 
     def __init__(self, config: SmallGeneratorConfig = SmallGeneratorConfig()):
@@ -37,11 +37,11 @@ class SmallGenerator(nn.Module):
         self.rgb.weight.data.mul_(0.1)
 
     def prepare(self, z: Tensor) -> Tensor:
-        """What depends on the identities alone, as a FusedAEINet has it: nothing worth computing beforehand."""
+        """Embeddings (N, Z) -> same; FusedAEINet.prepare has real work to do here."""
         return z
 
     def forward(self, target: Tensor, z: Tensor) -> Tensor:
-        z = z * math.sqrt(z.shape[-1])  # entries of about 1
+        z = z * math.sqrt(z.shape[-1])  # so that entries are about 1
         maps = [self.stem(target)]
         for layer in self.down:
             maps.append(nnf.leaky_relu(nnf.instance_norm(layer(maps[-1])), 0.2))
@@ -55,7 +55,7 @@ class SmallGenerator(nn.Module):
 
 
 class AdaINBlock(nn.Module):
-    """Convolution, instance norm with scale and shift from the identity, leaky ReLU: (N, C, h, w) -> (N, D, h, w)."""
+    """Convolution, adaptive instance norm, leaky ReLU: (N, C, h, w), embeddings (N, Z) -> (N, D, h, w)."""
 
     def __init__(self, inputs: int, outputs: int, identity: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pure functions of tensors: geometry, the face mesh, warps, masks, colour, batching.
+"""Pure tensor functions: geometry, the face mesh, warps, masks, colour, batching.
 
-No files that a user names, no networks.
+Nothing here opens a user's files or runs a network.
 """

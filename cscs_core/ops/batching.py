@@ -1,4 +1,4 @@
-"""Work in parts that fit into memory, and that can be stopped between them."""
+"""Processing in chunks that fit into memory, with a cancel check between them."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-# The class of its own came with torch 2.5.
+# torch.OutOfMemoryError exists since torch 2.5.
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
-CancelCheck = Callable[[], None]  # called before each part of the work; may stop it by raising
+CancelCheck = Callable[[], None]  # called before each chunk; raises to cancel
 
-_MOST = 8  # rows
+_MAX_ROWS = 8  # rows
 
 
 def never_cancel() -> None:
-    """The pause of whoever does not want to be asked."""
+    """Default cancel check: never cancels."""
 
 
 def max_batch(device: torch.device) -> int:
-    """How many faces are worked on together: one on a processor, which is slower with what its cache does not hold."""
-    return 1 if device.type == "cpu" else _MOST
+    """The batch size in faces: 1 on a CPU, where larger batches fall out of the cache and are slower, 8 elsewhere."""
+    return 1 if device.type == "cpu" else _MAX_ROWS
 
 
 class Rows(Protocol):
-    """A tensor, a FaceSet, Crops, a range: anything of rows."""
+    """Anything that can be sliced by row: a tensor, a FaceSet, Crops, a range."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: slice, /) -> Any: ...
 
 
-_Part = TypeVar("_Part", bound=Rows)
+_Chunk = TypeVar("_Chunk", bound=Rows)
 _Result = TypeVar("_Result")
 
 
 def map_in_chunks(
-    do: Callable[[_Part], _Result], rows: _Part, most: int, check_cancel: CancelCheck = never_cancel
+    do: Callable[[_Chunk], _Result], rows: _Chunk, most: int, check_cancel: CancelCheck = never_cancel
 ) -> list[_Result]:
-    """What `do` makes of the rows, at most so many at a time: the results in order, none for no rows.
+    """Calls `do` on chunks of at most `most` rows and returns the results in order; [] for no rows.
 
-    A part that does not fit into the device's memory is tried again at half its length, and those after it keep that
-    length. Raises what `do` raises, also for a single row that does not fit.
+    A chunk that runs out of memory is split in half and retried; later chunks keep the smaller size. Raises whatever
+    `do` and `check_cancel` raise, including OutOfMemory for a single row.
     """
     results: list[_Result] = []
     start = 0
     while start < len(rows):
         check_cancel()
-        part = rows[start : start + most]
+        chunk = rows[start : start + most]
         try:
-            results.append(do(part))
+            results.append(do(chunk))
         except OutOfMemory:
-            if len(part) == 1:
+            if len(chunk) == 1:
                 raise
-            most = len(part) // 2
-            continue  # the error holds what the failed try had made; it is gone before the next one
-        start += len(part)
+            most = len(chunk) // 2
+            continue  # leaving the handler frees the tensors that the traceback refers to
+        start += len(chunk)
     return results

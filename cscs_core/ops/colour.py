@@ -1,4 +1,4 @@
-"""Colour and frequency: CIELAB, statistics, Gaussian blur, multi-band blend. Pictures are (F, 3, H, W) sRGB 0..1."""
+"""Colour and frequency: CIELAB, colour matching, Gaussian blur, multi-band blend. Images are (F, 3, H, W) sRGB 0..1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHITE = (0.95047, 1.0, 1.08883)
 
 def to_lab(rgb: Tensor) -> Tensor:
     """sRGB 0..1 to CIELAB, (F, 3, H, W): L 0..100, a and b about -128..127. Differentiable, also at black."""
-    # The power never sees what the other branch is for: its slope there would be infinite.
+    # Clamped first: the unused branch of `where` would otherwise give infinite gradients.
     linear = ((rgb.clamp_min(0.04045) + 0.055) / 1.055).pow(2.4).where(rgb > 0.04045, rgb / 12.92)
     matrix = rgb.new_tensor(_XYZ) / rgb.new_tensor(_WHITE)[:, None]
     xyz = torch.einsum("ij,fjhw->fihw", matrix, linear)
@@ -26,7 +26,7 @@ def to_lab(rgb: Tensor) -> Tensor:
 
 
 def from_lab(lab: Tensor) -> Tensor:
-    """CIELAB to sRGB, (F, 3, H, W); colours that sRGB does not have leave 0..1."""
+    """CIELAB to sRGB, (F, 3, H, W); colours outside the sRGB gamut give values outside 0..1."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     curved = torch.stack([y + a / 500, y, y - b / 200], 1)
@@ -39,9 +39,10 @@ def from_lab(lab: Tensor) -> Tensor:
 
 
 def match_statistics(pixels: Tensor, reference: Tensor, mask: Tensor, reference_mask: Tensor | None = None) -> Tensor:
-    """Pictures with the colour of others: LAB mean and deviation inside the masks (F, 1, H, W) are made equal.
+    """Matches the colour of images to references, (F, 3, H, W) 0..1 twice -> same (as Reinhard et al. 2001).
 
-    The whole picture is changed, (F, 3, H, W) 0..1; one with an empty mask stays as it is.
+    The CIELAB mean and standard deviation inside `mask` become those of the reference inside `reference_mask`, both
+    (F, 1, H, W) 0..1. The whole image changes; an image with an empty mask stays as it is.
     """
     reference_mask = mask if reference_mask is None else reference_mask
     lab = to_lab(pixels)
@@ -53,52 +54,53 @@ def match_statistics(pixels: Tensor, reference: Tensor, mask: Tensor, reference_
 
 
 def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, sigma in pixels, cut at 4 sigma, mirrored at the borders, (F, C, H, W) -> same.
+    """Gaussian blur, (F, C, H, W) -> same; sigma in pixels, kernel cut off at 4 sigma, borders mirrored.
 
-    Each direction is one product with an H x H (W x W) matrix, which also holds the border: as fast for the widest
-    blur as for the narrowest, and right for pictures smaller than the kernel.
+    Each direction is one product with an H x H (or W x W) matrix that includes the border rule. The time does not
+    depend on sigma, and images may be smaller than the kernel.
     """
     if sigma <= 0:
         return x
     height, width = x.shape[-2:]
-    return _gaussian(height, sigma, x) @ x @ _gaussian(width, sigma, x).T
+    return _blur_matrix(height, sigma, x) @ x @ _blur_matrix(width, sigma, x).T
 
 
 def laplacian_blend(a: Tensor, b: Tensor, mask: Tensor, levels: int) -> Tensor:
-    """Multi-band blend (Burt and Adelson 1983): a where the mask is 1, b where it is 0, wider seams for lower bands.
+    """Multi-band blend (Burt and Adelson 1983), (F, C, H, W) twice, mask (F, 1, H, W) 0..1 -> (F, C, H, W).
 
-    (F, C, H, W) twice, (F, 1, H, W) -> (F, C, H, W); `levels` bands, 1 is a plain blend. What is b's alone is exact.
+    a where the mask is 1, b where it is 0, with a wider transition for lower bands. `levels` is the number of bands; 1
+    is a plain alpha blend. Pixels that only b reaches stay bit for bit.
     """
-    # The pyramid is linear: only the difference needs one, and b itself is never taken apart.
+    # The pyramid is linear, so decomposing a - b is enough and b stays exact.
     band = a - b
     levels = max(1, min(levels, 1 + int(math.log2(max(1, min(a.shape[-2:]))))))
     parts = []
     for _ in range(levels - 1):
-        lower = _halve(band)
-        parts.append((band - _enlarge(lower, band)) * mask)
-        band, mask = lower, _halve(mask)
+        lower = _downsample(band)
+        parts.append((band - _upsample(lower, band)) * mask)
+        band, mask = lower, _downsample(mask)
     out = band * mask
     for part in reversed(parts):
-        out = _enlarge(out, part) + part
+        out = _upsample(out, part) + part
     return b + out
 
 
 def _statistics(lab: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and deviation of each channel, (F, 3, H, W), (F, 1, H, W) -> (F, 3, 1, 1) twice."""
+    """Weighted mean and standard deviation of each channel, (F, 3, H, W), (F, 1, H, W) -> (F, 3, 1, 1) twice."""
     weight = mask / mask.sum((2, 3), keepdim=True).clamp_min(1e-6)
     mean = (lab * weight).sum((2, 3), keepdim=True)
     variance = ((lab - mean).square() * weight).sum((2, 3), keepdim=True)
     return mean, variance.clamp_min(1e-6).sqrt()
 
 
-def _gaussian(side: int, sigma: float, like: Tensor) -> Tensor:
-    """The blur of a line as a matrix, (side, side), rows sum to 1."""
-    return _kernel(side, sigma, like.device).to(like.dtype)
+def _blur_matrix(side: int, sigma: float, like: Tensor) -> Tensor:
+    """The 1-D blur as a matrix, (side, side), rows sum to 1."""
+    return _blur_matrix_float32(side, sigma, like.device).to(like.dtype)
 
 
 @lru_cache(maxsize=64)
-def _kernel(side: int, sigma: float, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # kept for whoever asks next, who may want gradients
+def _blur_matrix_float32(side: int, sigma: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # cached outside inference mode, so that later callers can backpropagate
         reach = int(4 * sigma + 0.5)
         taps = torch.arange(-reach, reach + 1, device=device)
         weights = (-0.5 * (taps.double() / sigma).square()).exp()
@@ -111,10 +113,10 @@ def _kernel(side: int, sigma: float, device: torch.device) -> Tensor:
         return whole.scatter_add_(1, position, weights.float().expand(side, -1))
 
 
-def _halve(x: Tensor) -> Tensor:
+def _downsample(x: Tensor) -> Tensor:
     size = [(side + 1) // 2 for side in x.shape[-2:]]
     return nnf.interpolate(x, size, mode="bilinear", antialias=True)
 
 
-def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return nnf.interpolate(x, like.shape[-2:], mode="bilinear")

@@ -1,7 +1,7 @@
-"""Points, matrices and warps.
+"""Points, affine matrices and warps.
 
-One convention: points are (x, y) pixels, the centre of the top-left pixel is (0, 0); matrices are (F, 2, 3), source to
-destination; geometry is float32 whatever the pictures are.
+Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). Matrices are (F, 2, 3) and map source to
+destination. Geometry is float32, whatever the dtype of the images.
 """
 
 from __future__ import annotations
@@ -69,20 +69,20 @@ TEMPLATES: dict[str, tuple[tuple[float, float], ...]] = {
 
 
 def template(name: str, size: int) -> Tensor:
-    """The five points of an alignment template in the pixels of a crop of the given side, (5, 2).
+    """The five landmarks of an alignment template in a crop of the given side, (5, 2) pixels. Raises ValueError.
 
-    The templates are written in the pixels of a crop whose first pixel centre is (0, 0), as their sources use them.
+    As in their sources, the templates assume that the centre of the first pixel is (0, 0).
     """
     if name not in TEMPLATES:
-        raise ValueError(f"no alignment template {name!r}; there are {', '.join(TEMPLATES)}")
+        raise ValueError(f"no alignment template {name!r}; choose one of {', '.join(TEMPLATES)}")
     return torch.tensor(TEMPLATES[name]) * size
 
 
 def similarity(source: Tensor, target: Tensor) -> Tensor:
-    """Least-squares similarities that take source points to target points, (F, P, 2), (F|1, P, 2) -> (F, 2, 3).
+    """Least-squares similarity transforms from source to target points, (F, P, 2), (F|1, P, 2) -> (F, 2, 3).
 
-    Closed form (Umeyama 1991 in the plane, without reflection), hence batched and differentiable: with centred points
-    as complex numbers the scaled rotation is sum(conj(s) t) / sum(|s|^2). P coincident points give NaN-free zero scale.
+    Closed form in the plane without reflection (Umeyama 1991), differentiable: with centred points as complex numbers
+    the scaled rotation is sum(conj(s) t) / sum(|s|^2). Coincident source points give scale 0, not NaN.
     """
     source, target = source.float(), target.float()
     centre_s, centre_t = source.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
@@ -96,27 +96,27 @@ def similarity(source: Tensor, target: Tensor) -> Tensor:
 
 
 def ffhq_quad(points: Tensor, size: int) -> Tensor:
-    """The alignment of the FFHQ data set by 68 points (Karras et al. 2019, appendix A), (F, 68, 2) -> (F, 2, 3).
+    """The FFHQ alignment by 68 landmarks (Karras et al. 2019, appendix A), (F, 68, 2) -> (F, 2, 3).
 
-    A square around a point a tenth of the way from the eyes to the mouth, as wide as 2 eye distances or 1.8 times the
-    way from eyes to mouth, half each side, whichever is more. It is turned by the mean of what eyes and mouth say.
+    The crop is a square around a point a tenth of the way from the eyes to the mouth. Half its side is 2 eye distances
+    or 1.8 eye-mouth distances, whichever is larger. Its rotation averages the directions of eyes and mouth.
     """
     left, right = points[:, 36:42].mean(1), points[:, 42:48].mean(1)
     eyes, mouth = (left + right) / 2, (points[:, 48] + points[:, 54]) / 2
     across, down = right - left, mouth - eyes
-    x = across - torch.stack([-down[:, 1], down[:, 0]], -1)  # half the upper side of the square, not yet of its length
+    x = across - torch.stack([-down[:, 1], down[:, 0]], -1)  # along the upper side of the square, length set below
     reach = torch.maximum(2.0 * across.norm(dim=-1), 1.8 * down.norm(dim=-1))
     x = x * (reach / x.norm(dim=-1).clamp_min(1e-12))[:, None]
     y = torch.stack([-x[:, 1], x[:, 0]], -1)
     centre = eyes + 0.1 * down
     corners = torch.stack([centre - x - y, centre + x - y, centre + x + y, centre - x + y], 1)
-    # The square's corners are the outer corners of the corner pixels.
+    # The corners of the square are the outer corners of the corner pixels.
     low, high = -0.5, size - 0.5
     return similarity(corners, points.new_tensor([[[low, low], [high, low], [high, high], [low, high]]]))
 
 
 def invert(matrix: Tensor) -> Tensor:
-    """The way back, (F, 2, 3) -> (F, 2, 3)."""
+    """Inverse matrices, (F, 2, 3) -> (F, 2, 3); inf or NaN for singular ones."""
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = a * d - b * c
     linear = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / determinant[..., None, None]
@@ -124,19 +124,19 @@ def invert(matrix: Tensor) -> Tensor:
 
 
 def compose(first: Tensor, then: Tensor) -> Tensor:
-    """One matrix that does `first` and `then` the other, (F, 2, 3), (F, 2, 3) -> (F, 2, 3)."""
+    """The matrix that applies `first`, then `then`, (F, 2, 3), (F, 2, 3) -> (F, 2, 3)."""
     linear = then[..., :2] @ first[..., :2]
     return torch.cat([linear, then[..., :2] @ first[..., 2:] + then[..., 2:]], -1)
 
 
 def transform(points: Tensor, matrix: Tensor) -> Tensor:
-    """Points through matrices, (F, P, 2), (F, 2, 3) -> (F, P, 2)."""
-    x, y = points[..., :1], points[..., 1:]  # two products written out: several times faster than a matrix product
+    """Points transformed by matrices, (F, P, 2), (F, 2, 3) -> (F, P, 2)."""
+    x, y = points[..., :1], points[..., 1:]  # written out: several times faster than a matrix product
     return torch.addcmul(torch.addcmul(matrix[..., None, :, 2], x, matrix[..., None, :, 0]), y, matrix[..., None, :, 1])
 
 
 def scale_of(matrix: Tensor) -> Tensor:
-    """How many times longer things become, (F, 2, 3) -> (F,)."""
+    """The scale factor of each matrix, (F, 2, 3) -> (F,): the square root of the determinant's magnitude."""
     linear = matrix[..., :2]
     return (linear[..., 0, 0] * linear[..., 1, 1] - linear[..., 0, 1] * linear[..., 1, 0]).abs().sqrt()
 
@@ -149,12 +149,12 @@ def pixel_grid(height: int, width: int, device: torch.device | str = "cpu", samp
 
 
 def sample(images: Tensor, points: Tensor, padding: Padding = "border") -> Tensor:
-    """Images read at pixel positions, bilinear: (F, C, H, W), (F, h, w, 2) -> (F, C, h, w)."""
+    """Images sampled bilinearly at pixel positions, (F, C, H, W), (F, h, w, 2) -> (F, C, h, w)."""
     height, width = images.shape[-2:]
-    # The only line with normalised coordinates: -1 and 1 are the outer edges of the corner pixels.
+    # grid_sample wants normalised coordinates: -1 and 1 are the outer edges of the corner pixels.
     unit = 2 / points.new_tensor([width, height])
     grid = torch.addcmul(unit / 2 - 1, points, unit)
-    wide = torch.promote_types(images.dtype, torch.float32)  # a half float cannot number the pixels of a picture
+    wide = torch.promote_types(images.dtype, torch.float32)  # float16 is too coarse for pixel coordinates
     out = nnf.grid_sample(images.to(wide), grid.to(wide), padding_mode=padding, align_corners=False)
     return out.to(images.dtype)
 
@@ -167,21 +167,21 @@ def warp(
     frame: Tensor | None = None,
     padding: Padding = "border",
 ) -> Tensor:
-    """Images as seen through source-to-destination matrices: (B, C, H, W), (F, 2, 3) -> (F, C, *size).
+    """Images warped by source-to-destination matrices, (B, C, H, W), (F, 2, 3) -> (F, C, *size).
 
-    Where the matrix shrinks, every output pixel averages n x n samples (n up to 8), so that nothing aliases. `frame`
-    (F,) says which image each matrix reads; without it F = B, row by row.
+    Where the matrix shrinks the image, each output pixel averages n x n samples (n up to 8) against aliasing. `frame`
+    (F,) int64 is the image that each matrix reads; without it F = B and row i reads image i.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if matrix.shape[0] == 0:
         return images.new_zeros(0, images.shape[1], height, width)
     scales = scale_of(matrix.detach())
-    scales = scales.where(scales > 1e-6, 1)  # a face whose points coincide or are NaN
+    scales = scales.where(scales > 1e-6, 1)  # for faces whose points coincide or are NaN
     samples = (0.75 / scales).ceil().clamp_max(8).where(scales < 0.999, 1).long()
     counts = samples.unique().tolist()
     if len(counts) == 1:
         return _warp(images, matrix, (height, width), frame, padding, counts[0])
-    # Faces of one sample count at a time: what a face looks like does not depend on the faces beside it.
+    # Grouped by sample count, so that a crop does not depend on the other faces of the batch.
     out = images.new_empty(matrix.shape[0], images.shape[1], height, width)
     for count in counts:
         rows = samples == count
@@ -199,7 +199,7 @@ def _warp(
     if frame is None:
         out = sample(images, points, padding)
     else:
-        # One image at a time and its faces below each other: no image is copied once per face.
+        # One image at a time with its faces stacked vertically, so that no image is copied once per face.
         out = images.new_empty(matrix.shape[0], images.shape[1], height * samples, width * samples)
         for index in frame.unique().tolist():
             rows = frame == index

@@ -1,7 +1,8 @@
-"""Heads in space: the mean face with depth under a weak-perspective camera.
+"""Head pose: fits the mean face with depth to a mesh under a weak-perspective camera.
 
-x is right, y down, z towards the viewer; lengths of the template are outer-eye distances. Degrees: yaw positive turns
-the nose to the picture's right, pitch positive raises it, roll positive tilts the head clockwise.
+x points right, y down, z towards the viewer; the template's unit is the distance of the outer eye corners. Angles are
+in degrees: positive yaw turns the nose to the right of the image, positive pitch raises it, positive roll tilts the
+head clockwise.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from .geometry import similarity, transform
 
 
 @cache
-@torch.inference_mode(False)  # who asks first must not decide whether gradients can pass later
+@torch.inference_mode(False)  # cached outside inference mode, so that later callers can backpropagate
 def template() -> Tensor:
-    """The mean face with depth, (468, 3), its middle at 0; `cscs_core/train/depth.py` makes the depth."""
+    """The mean face with depth, (468, 3), centred at 0; `cscs_core/train/depth.py` makes the depth."""
     depth = load_file(Path(__file__).parents[1] / "lite" / "depth.safetensors")["depth"]
     shape = torch.cat([mesh.mean_face(), depth[:, None]], -1)
     return shape - shape.mean(0)
@@ -31,7 +32,7 @@ def template() -> Tensor:
 @cache
 @torch.inference_mode(False)
 def triangles_far_to_near() -> Tensor:
-    """The mesh's triangles, (T, 3), farthest first: where a turned face folds over itself, `dense` shows the last."""
+    """Triangles of the mesh, (T, 3) int64, farthest first, so that mesh_warp shows the nearest where they overlap."""
     triangles = mesh.triangles()
     return triangles[template()[triangles, 2].mean(-1).argsort()]
 
@@ -39,11 +40,12 @@ def triangles_far_to_near() -> Tensor:
 @cache
 @torch.inference_mode(False)
 def normals() -> Tensor:
-    """Which way the template's skin faces at each point, (468, 3) unit rows."""
+    """Outward normals of the template at each point, (468, 3) unit rows."""
     shape, triangles = template(), mesh.triangles()
     a, b, c = shape[triangles].unbind(1)
     across = torch.linalg.cross(b - a, c - a)
-    outward = (a + b + c) / 3 * across.new_tensor([1.0, 0.0, 1.0]) + across.new_tensor([0.0, 0.0, 0.9])  # from an axis
+    # Away from a vertical axis inside the head.
+    outward = (a + b + c) / 3 * across.new_tensor([1.0, 0.0, 1.0]) + across.new_tensor([0.0, 0.0, 0.9])
     across = across * (across * outward).sum(-1, keepdim=True).sign()
     total = torch.zeros_like(shape).index_add(0, triangles.flatten(), across.repeat_interleave(3, 0))
     return nnf.normalize(total, dim=-1)
@@ -51,15 +53,15 @@ def normals() -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How heads stand before the camera: pixels = scale * (rotation @ template)[:2] + shift."""
+    """Poses of F heads: pixels = scale * (rotation @ template)[:2] + shift."""
 
     rotation: Tensor  # (F, 3, 3)
-    scale: Tensor  # (F,) pixels in one outer-eye distance
+    scale: Tensor  # (F,) pixels per unit of the template
     shift: Tensor  # (F, 2) pixels
 
     @property
     def degrees(self) -> Tensor:
-        """Yaw, pitch and roll, (F, 3)."""
+        """Yaw, pitch and roll in degrees, (F, 3)."""
         r = self.rotation
         yaw = torch.atan2(-r[:, 2, 0], r[:, 2, 2])
         pitch = torch.asin(r[:, 2, 1].clamp(-1, 1))
@@ -67,12 +69,12 @@ class Pose:
         return torch.rad2deg(torch.stack([yaw, pitch, roll], -1))
 
     def project(self, points: Tensor) -> Tensor:
-        """Points of the template's space, (F|1, P, 3) -> (F, P, 2) pixels."""
+        """Projects points in template units, (F|1, P, 3) -> (F, P, 2) pixels."""
         return (points @ self.rotation.mT)[..., :2] * self.scale[:, None, None] + self.shift[:, None]
 
 
 def rotation(degrees: Tensor) -> Tensor:
-    """Yaw first, then pitch, then roll, (F, 3) -> (F, 3, 3)."""
+    """Rotation matrices from yaw, pitch and roll in degrees, applied in that order, (F, 3) -> (F, 3, 3)."""
     sin, cos = torch.deg2rad(degrees).sin(), torch.deg2rad(degrees).cos()
     (sa, sb, sc), (ca, cb, cc) = sin.unbind(-1), cos.unbind(-1)
     one, zero = torch.ones_like(sa), torch.zeros_like(sa)
@@ -87,9 +89,9 @@ def rotation(degrees: Tensor) -> Tensor:
 
 
 def fit(points: Tensor, shape: Tensor | None = None) -> Pose:
-    """The pose of the template, or of another shape (468, 3), that explains meshes best, (F, 468, 2) -> Pose.
+    """The pose of the template, or of another shape (468, 3), that fits each mesh best, (F, 468, 2) -> Pose.
 
-    The affine camera of least squares, its two axes made perpendicular and equally long by the polar decomposition.
+    A least-squares affine camera whose two axes the polar decomposition makes perpendicular and equally long.
     """
     shape = (template() if shape is None else shape).to(points)
     middle = points.mean(1)
@@ -103,10 +105,10 @@ def fit(points: Tensor, shape: Tensor | None = None) -> Pose:
 
 
 def rotate(points: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
-    """Meshes of the same heads turned on by so many degrees, (F, 468, 2), (F,), (F,) -> (F, 468, 2).
+    """Meshes of the same heads turned further by degrees of yaw and pitch, (F, 468, 2), (F,), (F,) -> (F, 468, 2).
 
-    What a face has of its own in the picture's plane turns with it, its depth is the template's. Then the five points
-    are laid where they were as well as a similarity can, since that is how the turned head would have been cut out.
+    Depth comes from the template; the face's own shape in the image plane turns with it. A similarity then brings the
+    five landmarks back to where they were as closely as it can, as in an aligned crop of the turned head.
     """
     pose = fit(points)
     depth = template().to(points) @ pose.rotation[:, 2, :, None]  # (F, 468, 1)

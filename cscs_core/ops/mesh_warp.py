@@ -1,6 +1,6 @@
-"""Dense-landmark warps: piecewise-affine on the mesh triangles, thin-plate on chosen points.
+"""Dense warps: piecewise-affine on the mesh triangles, thin-plate splines through control points.
 
-Both go from source points to target points, batched, and are differentiable in the pictures and in both point sets.
+Both map source points to target points, batched, and are differentiable in the values and in both point sets.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_EDGE = 1e-3  # pixels by which a triangle reaches over its edges, so that no seam is left between neighbours
-_AREA = 1e-6  # pixels^2, twice the area below which a triangle is nothing
-_CHUNK = 1 << 22  # pixels laid at a time
-_KERNEL = 1 << 18  # kernel values held at a time
+_EDGE = 1e-3  # pixels by which triangles overlap, so that no gap is left between neighbours
+_AREA = 1e-6  # pixels^2, a triangle with less than half of this area is ignored
+_CHUNK = 1 << 22  # pixels per chunk
+_KERNEL = 1 << 18  # kernel values per chunk
 
 
 def triangle_map(target: Tensor, triangles: Tensor, size: int) -> Tensor:
-    """Which triangle covers each pixel, (F, P, 2), (T, 3) -> (F, S, S) int64, -1 outside; of several the last one.
+    """Index of the triangle that covers each pixel, (F, P, 2), (T, 3) -> (F, S, S) int64.
 
-    All triangles are cut into their pixel rows, all rows into their pixels: the work is the area covered, without a
-    loop over either. Triangles with NaN or no area cover nothing.
+    -1 outside; where triangles overlap, the last one wins; triangles with NaN or no area cover nothing. All triangles
+    are split into pixel rows and all rows into pixels at once, so that the work is the covered area, without a loop.
     """
     corners = target.detach().float()[:, triangles].flatten(0, 1)  # (F T, 3, 2)
     a, b, c = corners.unbind(1)
     area = _cross(b - a, c - a)
-    # A pixel p is inside where, for all three edges, cross(edge, p - start) >= -a little.
+    # A pixel p is inside if cross(edge, p - start) >= -_EDGE |edge| for all three edges.
     edges = torch.stack([b - a, c - b, a - c], 1) * area.sign()[:, None, None]
     sides = torch.cat([corners, edges, -_EDGE * edges.norm(dim=-1, keepdim=True)], -1)  # (F T, 3, 5)
     top = corners[..., 1].amin(1).nan_to_num().sub(_EDGE).ceil().clamp(0, size).long()
     bottom = corners[..., 1].amax(1).nan_to_num().add(_EDGE).floor().clamp(-1, size - 1).long()
     usable = (area.abs() > _AREA) & area.isfinite()
-    number, y = _spread((bottom - top + 1).clamp_min(0) * usable, top)  # one entry a row of a triangle
+    number, y = _expand_runs((bottom - top + 1).clamp_min(0) * usable, top)  # one entry per row of a triangle
     x0, y0, dx, dy, least = sides[number].unbind(-1)  # each (rows, 3)
     slack = dx * (y[:, None] - y0) - least  # inside: dy (x - x0) <= slack
     bound = x0 + slack / dy
@@ -41,26 +41,28 @@ def triangle_map(target: Tensor, triangles: Tensor, size: int) -> Tensor:
     owner = target.new_full((target.shape[0] * size * size,), -1, dtype=torch.long)
     start = (number.div(max(1, len(triangles)), rounding_mode="floor") * size + y) * size + left
     counts, number = (right - left + 1).clamp_min(0) * level, number % max(1, len(triangles))
-    for rows in torch.arange(len(counts), device=counts.device).split(max(1, _CHUNK // size)):  # for wild triangles
-        row, place = _spread(counts[rows], start[rows])
+    for rows in torch.arange(len(counts), device=counts.device).split(
+        max(1, _CHUNK // size)
+    ):  # in case triangles are huge
+        row, place = _expand_runs(counts[rows], start[rows])
         owner.scatter_reduce_(0, place, number[rows][row], "amax")
     return owner.view(-1, size, size)
 
 
 def interpolate(values: Tensor, target: Tensor, triangles: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Values of the points spread over the triangles, (F, P, K), (F, P, 2) -> (F, K, S, S), inside (F, 1, S, S) bool.
+    """Interpolates point values over the triangles, (F, P, K), (F, P, 2), (T, 3) -> (F, K, S, S), (F, 1, S, S) bool.
 
-    Linear within each triangle; 0 outside.
+    Linear within each triangle, 0 outside; the second result is True inside.
     """
     owner = triangle_map(target, triangles, size)
-    place = (owner.flatten() >= 0).nonzero()[:, 0]  # (N,) the covered pixels of all faces in one list
+    place = (owner.flatten() >= 0).nonzero()[:, 0]  # (N,) covered pixels of all faces
     face, pixel = place.div(size * size, rounding_mode="floor"), place % (size * size)
     row = owner.flatten()[place] + face * len(triangles)
-    # Shares from the triangles at the size of the list of triangles; the pixels only look them up.
+    # Barycentric coordinates are set up per triangle; the pixels only look them up.
     a, b, c = target.float()[:, triangles].flatten(0, 1).unbind(1)
     area = _cross(b - a, c - a)
     area = area.where(area.abs() > _AREA, 1)[:, None]
-    second, third = _turn(c - a) / -area, _turn(b - a) / area
+    second, third = _quarter_turn(c - a) / -area, _quarter_turn(b - a) / area
     x, y = torch.stack([pixel % size, pixel.div(size, rounding_mode="floor")]) - a.index_select(0, row).T
     second, third = second.index_select(0, row).T, third.index_select(0, row).T
     second, third = second[0] * x + second[1] * y, third[0] * x + third[1] * y
@@ -74,16 +76,16 @@ def interpolate(values: Tensor, target: Tensor, triangles: Tensor, size: int) ->
 
 @dataclass(frozen=True, slots=True)
 class ThinPlate:
-    """The smoothest map of the plane through the control points (Bookstein 1989); points (F, Q, 2) -> (F, Q, 2)."""
+    """Thin-plate spline through control points (Bookstein 1989); called with points (F, Q, 2) -> (F, Q, 2) pixels."""
 
-    centre: Tensor  # (F, 1, 2) pixels; all four float64 as thin_plate makes them
-    scale: Tensor  # (F, 1, 1) pixels in one unit
-    control: Tensor  # (F, P, 2) centred units
-    weights: Tensor  # (F, P + 3, 2) pixels: one a control point, then 1, x, y
+    centre: Tensor  # (F, 1, 2) pixels; thin_plate makes all four in float64
+    scale: Tensor  # (F, 1, 1) pixels per unit
+    control: Tensor  # (F, P, 2) units, relative to the centre
+    weights: Tensor  # (F, P + 3, 2) pixels: one row per control point, then 1, x, y
 
     def __call__(self, points: Tensor) -> Tensor:
         count = max(1, _KERNEL // max(1, self.control.shape[0] * self.control.shape[1]))
-        parts = points.split(count, 1)  # a whole picture against all control points would not fit into memory
+        parts = points.split(count, 1)  # the pixels of an image against all control points would not fit into memory
         return torch.cat([self._at(part) for part in parts], 1).float()
 
     def _at(self, points: Tensor) -> Tensor:
@@ -94,9 +96,10 @@ class ThinPlate:
 
 
 def thin_plate(source: Tensor, target: Tensor, regularisation: float = 0.0) -> ThinPlate:
-    """The thin-plate spline from source to target points, (F, P, 2), (F, P, 2); regularisation in pixels^2, 0 exact.
+    """The thin-plate spline from source to target points, (F, P, 2), (F, P, 2) pixels.
 
-    Solved in float64. Coincident points are no error: they meet in the middle.
+    `regularisation` is in pixels^2; 0 interpolates exactly. Solved in float64. Coincident source points are allowed and
+    map to the mean of their targets.
     """
     centre = source.double().mean(1, keepdim=True)
     control = source.double() - centre
@@ -105,7 +108,7 @@ def thin_plate(source: Tensor, target: Tensor, regularisation: float = 0.0) -> T
     ones = torch.ones_like(control[..., :1])
     plane = torch.cat([ones, control], -1)
     identity = torch.eye(control.shape[1], dtype=torch.float64, device=source.device)
-    # Equation 1 of Wahba 1990: [K + r I, P; P', 0], the zeros a trifle off so that no set of points is singular.
+    # Wahba 1990, equation 1: [K + r I, P; P', 0], with a small diagonal so that no set of points is singular.
     upper = _kernel(control, control) + identity * (regularisation / scale.square() + 1e-11)
     corner = torch.eye(3, dtype=torch.float64, device=source.device).mul(-1e-11).expand(len(source), 3, 3)
     system = torch.cat([torch.cat([upper, plane], -1), torch.cat([plane.mT, corner], -1)], 1)
@@ -113,8 +116,8 @@ def thin_plate(source: Tensor, target: Tensor, regularisation: float = 0.0) -> T
     return ThinPlate(centre, scale, control, torch.linalg.solve(system, goal))
 
 
-def _spread(counts: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Runs of start, start + 1, ... written out, (N,), (N,) -> (sum of counts,) twice: which run, which number."""
+def _expand_runs(counts: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Expands runs of start, start + 1, ..., (N,), (N,) -> (sum of counts,) twice: index of the run, number."""
     run = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     offset = start - (counts.cumsum(0) - counts)
     return run, torch.arange(len(run), device=counts.device) + offset[run]
@@ -124,13 +127,13 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _turn(a: Tensor) -> Tensor:
-    """A quarter turn: cross(a, b) is the dot product of the turned a with b."""
+def _quarter_turn(a: Tensor) -> Tensor:
+    """Rotates by a quarter turn: cross(a, b) is the dot product of the rotated a and b."""
     return torch.stack([-a[..., 1], a[..., 0]], -1)
 
 
 def _kernel(points: Tensor, control: Tensor) -> Tensor:
-    """r^2 log r, (F, Q, 2), (F, P, 2) -> (F, Q, P)."""
+    """The thin-plate kernel r^2 log r, (F, Q, 2), (F, P, 2) -> (F, Q, P)."""
     x = points[..., None, 0] - control[..., None, :, 0]
     y = points[..., None, 1] - control[..., None, :, 1]
     square = x * x + y * y

@@ -1,4 +1,4 @@
 """`cscs pairs`: a folder of photographs becomes a folder of training pairs.
 
-How one surrogate is made is in `surrogates`.
+How a surrogate is made is in `surrogates`.
 """

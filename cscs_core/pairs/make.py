@@ -1,16 +1,16 @@
 """`cscs pairs IN OUT`: a folder of photographs becomes training data in the layout of the CSCS release.
 
     OUT/normal_data/NAME                               the photograph's largest face, an ffhq_512 crop
-    OUT/proxy_data/NAME/NAME                           the same
-                       /0_gensrc.jpg ...               the same person otherwise
-                       /0_gendst.jpg ...               somebody else in the same place
-                       /0_gendst.jpg_facethin.jpg ...  that one with a thinner face, and _facechubby.jpg
-    OUT/manifest.jsonl                                 what became of each photograph
-    OUT/donors.safetensors                             the faces that may be lent
+    OUT/proxy_data/NAME/NAME                           the same crop
+                       /0_gensrc.jpg ...               source surrogates: other pictures of the same person
+                       /0_gendst.jpg ...               target surrogates: other people in the same situation
+                       /0_gendst.jpg_facethin.jpg ...  the target with a thinner face, and _facechubby.jpg
+    OUT/manifest.jsonl                                 the result for each photograph
+    OUT/donors.safetensors                             the donor faces
 
-What a photograph becomes depends on the seed, its name and the donors, who are chosen once, when a folder is begun; not
-on the number of processes, nor on what was made before. A name that is done is not looked at again. Pictures made
-elsewhere may be added to its folder under such names: training takes all that it finds.
+The result for a photograph depends on the seed, its name and the donors, which are chosen once, when the folder is
+created; not on the number of processes, nor on earlier results. A finished name is not processed again. Pictures made
+elsewhere may be added to its folder under such names: training uses all files that it finds.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from ..io.files import BadInput
 from .manifest import NORMAL, PROXY, Line, Manifest
 from .worker import BESIDE, Photograph, Place, Plan, Tools, lend, make, number_of, read_donors, write_donors
 
-_DONORS = 128  # photographs whose faces may be lent
+_DONORS = 128  # photographs from which donors are taken
 _LOCK = ".lock"
 
 Map = Callable[[Callable[[Photograph], Any], list[Photograph]], Iterator[Any]]
-Track = Callable[[Sequence[str], str], Iterator[str]]  # through names while the user sees how far it is, and of what
+Track = Callable[[Sequence[str], str], Iterator[str]]  # (names, title): iterates over names and shows progress
 
 
 def make_pairs(
@@ -55,59 +55,60 @@ def make_pairs(
     tools: Tools | None = None,
     track: Track = tracked,
 ) -> tuple[list[Line], list[images.ImageError]]:
-    """Makes what is missing of photographs, by name, in a folder, begun before or not: what the folder's manifest then
-    says, and which pictures cannot be read.
+    """Makes the missing pairs of the photographs, by name, in a new or existing folder. Returns the lines of its
+    manifest, and the errors of images that cannot be read.
 
-    With tools there is one process, this one. What raises, in them or in `track`, stops the work and leaves nothing
-    half-written; the next call goes on. Raises BadInput for a folder of something else or of another plan.
+    With `tools` all work is done in this process, otherwise in `jobs` processes. An exception, from the tools or from
+    `track`, stops the work without leaving half-written files; the next call resumes it. Raises BadInput if the folder
+    contains something else or was made with another plan.
     """
     manifest = Manifest(out / "manifest.jsonl", asdict(plan))
-    _check_ours(manifest)
-    with _alone(out):
-        done = _begun(manifest)
+    _check_folder(manifest)
+    with _locked(out):
+        done = _prepare_folder(manifest)
         missing = [name for name in photographs if name not in done]
-        unreadable = _make(manifest, plan, photographs, missing, jobs, tools, track) if missing else []
+        unreadable = _make_missing(manifest, plan, photographs, missing, jobs, tools, track) if missing else []
         return manifest.lines(), unreadable
 
 
 def summary(lines: Sequence[Line]) -> str:
-    """What became of the photographs of a manifest, in one line."""
+    """The results in a manifest, in one line of text."""
     made, faceless = sum("skipped" not in line for line in lines), sum(not line["face"] for line in lines)
     return (
-        f"pairs of {made} of {len(lines)} photographs; {faceless} show no face, what was made "
-        f"of {len(lines) - made - faceless} was rejected"
+        f"pairs made from {made} of {len(lines)} photographs; {faceless} without a face, "
+        f"{len(lines) - made - faceless} rejected"
     )
 
 
-def _check_ours(manifest: Manifest) -> None:
-    """Raises BadInput for a folder that holds anything but what was made by these options."""
+def _check_folder(manifest: Manifest) -> None:
+    """Raises BadInput if the folder contains other files, or pairs made with other options."""
     folder = manifest.path.parent
     if manifest.path.is_file():
         manifest.lines()
     elif folder.is_dir():
         strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith((BESIDE, _LOCK)))
         if strange:
-            raise BadInput(f"{folder}: holds {strange[0]} and no manifest.jsonl; choose an empty folder")
+            raise BadInput(f"{folder}: contains {strange[0]} but no manifest.jsonl; choose an empty folder")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else writes to the folder, which is made."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Creates the folder and locks it against other processes. Raises BadInput if it is locked."""
     lock = FileLock(folder / _LOCK, timeout=0)
     with oserror_as_bad_input(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:
-            raise BadInput(f"{folder}: another `cscs pairs` is writing to it") from None
+            raise BadInput(f"{folder}: another `cscs pairs` is writing to it; wait for it or choose another") from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _begun(manifest: Manifest) -> set[str]:
-    """Makes the folder ready, new or begun before; the names that need nothing any more."""
+def _prepare_folder(manifest: Manifest) -> set[str]:
+    """Prepares a new or existing folder, removes unfinished files, and returns the names that are complete."""
     folder = manifest.path.parent
     with oserror_as_bad_input(folder):
         if not manifest.path.exists():
@@ -125,7 +126,7 @@ def _begun(manifest: Manifest) -> set[str]:
 
 
 def _files(folder: Path, line: Line) -> list[Path]:
-    """What was written of a photograph."""
+    """The files that a line of the manifest lists."""
     name = line["name"]
     files = [folder / NORMAL / name] if line["face"] else []
     if "skipped" not in line:
@@ -135,7 +136,7 @@ def _files(folder: Path, line: Line) -> list[Path]:
     return files
 
 
-def _make(
+def _make_missing(
     manifest: Manifest,
     plan: Plan,
     photographs: Mapping[str, Photograph],
@@ -144,7 +145,7 @@ def _make(
     tools: Tools | None,
     track: Track,
 ) -> list[images.ImageError]:
-    """Makes what is missing; which pictures could not be read."""
+    """Makes the pairs of these names; returns the errors of images that could not be read."""
     folder = manifest.path.parent
     donors, unreadable = folder / "donors.safetensors", []
     with nullcontext(map) if tools else _workers(min(jobs, len(names))) as work:
@@ -167,17 +168,18 @@ def _make(
 
 @contextmanager
 def _workers(jobs: int) -> Iterator[Map]:
-    """A `map` by so many processes of one thread each, results in order. On the way out they stop whatever they do."""
+    """A `map` over `jobs` processes of one thread each, with results in order. On exit they stop at once."""
     if jobs == 1:
-        torch.set_num_threads(1)  # sums depend on their number; raised again it would break the LU of oneMKL
+        # Sums depend on the number of threads. It is not raised again, which would break oneMKL's LU.
+        torch.set_num_threads(1)
         yield map
         return
     spawn = multiprocessing.get_context("spawn")
-    told, telling = spawn.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, spawn, _start, (told,))
+    receiver, sender = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (receiver,))
 
     def work(do: Callable[[Photograph], Any], photographs: list[Photograph]) -> Iterator[Any]:
-        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is not for those who start now to hear
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers started now inherit this and ignore Ctrl-C
         try:
             return pool.map(do, photographs)
         finally:
@@ -186,22 +188,22 @@ def _workers(jobs: int) -> Iterator[Map]:
     try:
         yield work
     except BrokenProcessPool:
-        raise BadInput(f"--jobs {jobs}: a process died, perhaps for want of memory; fewer of them can go on") from None
+        raise BadInput(f"--jobs {jobs}: a process died, perhaps out of memory; resume with fewer jobs") from None
     finally:
-        telling.close()
+        sender.close()
         pool.shutdown(cancel_futures=True)
-        told.close()
+        receiver.close()
 
 
-def _start(told: Connection) -> None:
-    """What a process does first: it leaves as soon as the one that started it closes the other end, or is no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # not every system hands that down
+def _start_worker(receiver: Connection) -> None:
+    """Starts a worker, which exits as soon as its parent closes the other end of the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # not inherited on every system
     torch.set_num_threads(1)
-    threading.Thread(target=_leave, args=(told,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(receiver,), daemon=True).start()
 
 
-def _leave(told: Connection) -> None:
+def _exit_with_parent(receiver: Connection) -> None:
     try:
-        told.poll(None)  # nothing is ever sent
+        receiver.poll(None)  # nothing is ever sent: returns or raises when the other end is closed
     finally:
         os._exit(1)

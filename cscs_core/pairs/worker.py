@@ -1,5 +1,4 @@
-"""What becomes of one photograph, in whichever process; donors and models that are not given are loaded once in
-each."""
+"""Makes the pairs of one photograph, in any process. Donors and models not given are loaded once per process."""
 
 from __future__ import annotations
 
@@ -32,52 +31,52 @@ from ..surrogates.recipe import Pool, Recipe
 from ..types import Crops
 from .manifest import NORMAL, PROXY, Line
 
-BESIDE = ".cscs-"  # how names of what is not finished begin
+BESIDE = ".cscs-"  # prefix of unfinished files
 _OURS = re.compile(r"\d+_(gensrc|gendst)\.jpg(_face(thin|chubby)\.jpg)?")
-_LENT: tuple[str, ...] = ("pixels", "landmarks", "mesh")  # what there is of a donor
-Donors = tuple[list[str], Pool]  # whose faces may be lent, and these
+_DONOR_TENSORS: tuple[str, ...] = ("pixels", "landmarks", "mesh")  # tensors stored for each donor
+Donors = tuple[list[str], Pool]  # names of the donors' photographs, and their faces
 _SAME, _OTHER = "the person of a photograph", "somebody else in the place of a photograph's person"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all pictures of a folder have in common."""
+    """The options that all pairs of a folder share."""
 
-    size: int  # px, side of a crop
+    size: int  # px, crop side
     seed: int
-    count: int  # sources of each photograph, and targets
+    count: int  # source surrogates per photograph, and target surrogates
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where pictures go, and who lends."""
+    """The output folder and the donors."""
 
     folder: Path
     donors: Path
-    stamp: int  # tells the donors from others whose file had this name
+    stamp: int  # modification time of the donors' file, which detects that it was replaced
 
 
 class Photograph(Protocol):
-    """A picture to make pairs of."""
+    """A photograph to make pairs from."""
 
     @property
-    def name(self) -> str: ...  # among the training data; ends in .jpg
+    def name(self) -> str: ...  # file name in the training data; ends in .jpg
 
     @property
-    def source(self) -> str: ...  # where it was found
+    def source(self) -> str: ...  # original name
 
     def read(self) -> Tensor:
         """(1, 3, H, W) float32 RGB 0..1. Raises ImageError if it cannot be read."""
         ...
 
     def sha256(self) -> str:
-        """Of what it is stored as, hexadecimal."""
+        """Hexadecimal hash of the file, or of the pixels."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PhotographFile:
-    """A picture on disk."""
+    """A photograph on disk."""
 
     path: Path
 
@@ -98,7 +97,7 @@ class PhotographFile:
 
 @dataclass(frozen=True, slots=True)
 class PhotographInMemory:
-    """A picture without a file, (1, 3, H, W) RGB 0..1, known by its pixels: the same ones have the same name."""
+    """A photograph in memory, (1, 3, H, W) RGB 0..1, named by the hash of its pixels."""
 
     pixels: Tensor
     source: str
@@ -116,58 +115,59 @@ class PhotographInMemory:
 
 @dataclass(frozen=True)
 class Tools:
-    """What pairs are made with."""
+    """The models, and a cancel check."""
 
     models: Models
-    check_cancel: Callable[[], None] = lambda: None  # called now and then; may stop the work by raising
+    check_cancel: Callable[[], None] = lambda: None  # called between steps; may stop the work by raising
 
 
 def number_of(*parts: object) -> int:
-    """A number below 2^48 that depends on these things alone: others know nothing about it."""
+    """A seed below 2^48, a hash of the parts; seeds of different parts are independent."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big")
 
 
 def lend(size: int, tools: Tools | None, photograph: Photograph) -> tuple[np.ndarray, ...] | None:
-    """A photograph's face as bytes, its five points and its mesh; None if there is none."""
+    """The largest face of a photograph as a donor: pixels (1, 3, S, S) uint8, landmarks (1, 5, 2), mesh (1, 468, 2);
+    None without a face."""
     try:
-        crop = _cut(photograph.read(), size, tools or _tools()).to("cpu")
+        crop = _crop_largest_face(photograph.read(), size, tools or _default_tools()).to("cpu")
     except images.ImageError:
-        return None  # which is said when it is this picture's turn
+        return None  # reported when its pairs are made
     pixels = crop.pixels.mul(255).round().to(torch.uint8)
     return tuple(column.numpy() for column in (pixels, crop.landmarks, crop.mesh)) if len(crop) else None
 
 
 def write_donors(path: Path, size: int, lent: dict[str, tuple[np.ndarray, ...]]) -> None:
-    """What was lent, by name."""
+    """Writes the donors' faces, given by name. Raises BadInput if the file cannot be written."""
     none = (np.zeros((0, 3, size, size), np.uint8), np.zeros((0, 5, 2), np.float32), np.zeros((0, 468, 2), np.float32))
     columns = [torch.from_numpy(np.concatenate(column)) for column in zip(none, *lent.values(), strict=True)]
     with oserror_as_bad_input(path):
-        weights.write(path, dict(zip(_LENT, columns, strict=True)), {"names": json.dumps(list(lent))})
+        weights.write(path, dict(zip(_DONOR_TENSORS, columns, strict=True)), {"names": json.dumps(list(lent))})
 
 
 def make(
     plan: Plan, place: Place, tools: Tools | None, donors: Donors | None, photograph: Photograph
 ) -> Line | images.ImageError:
-    """Writes all that a photograph becomes; what the manifest says of it, or why it cannot be read. Without tools and
-    donors the process has its own, on the processor."""
+    """Writes all files of a photograph and returns its line for the manifest, or the error if it cannot be read.
+    Without tools and donors the process loads its own, on the CPU."""
     try:
         image = photograph.read()
     except images.ImageError as error:
         return error
-    tools = tools or _tools()
+    tools = tools or _default_tools()
     name = photograph.name
-    crop = _cut(image, plan.size, tools)
+    crop = _crop_largest_face(image, plan.size, tools)
     line = {"name": name, "source": photograph.source, "sha256": photograph.sha256(), "face": len(crop) > 0}
     if not len(crop):
         return line | {"skipped": "no face"}
     images.write(place.folder / NORMAL / name, crop.pixels[0])
     models = tools.models
     recipe = Recipe(models.encoder, models.landmarks, check_cancel=tools.check_cancel)
-    names, pool = donors or _donors(place.donors, place.stamp)
+    names, pool = donors or _cached_donors(place.donors, place.stamp)
 
     def several(make: Callable[[Crops, Pool, Generator], Surrogate], kind: str) -> dict[int, Surrogate]:
-        """What passed, by the seed of its generator."""
+        """The accepted surrogates, by the seed of their generator."""
         seeds = [number_of(plan.seed, name, kind, number) for number in range(plan.count)]
         made = {seed: make(crop, pool, Generator().manual_seed(seed)) for seed in seeds}
         return {seed: one for seed, one in made.items() if len(one)}
@@ -178,27 +178,27 @@ def make(
     targets = several(recipe.targets, "target")
     if not targets:
         return line | {"skipped": f"rejected: no picture of somebody else in {recipe.tries} tries"}
-    with _placed(place.folder, PROXY, name) as beside:
+    with _replacing_folder(place.folder, PROXY, name) as beside:
         images.write(beside / name, crop.pixels[0])
-        line["sources"] = _written(beside, sources, "gensrc", _SAME, names)
-        line["targets"] = _written(beside, targets, "gendst", _OTHER, names)
+        line["sources"] = _write_surrogates(beside, sources, "gensrc", _SAME, names)
+        line["targets"] = _write_surrogates(beside, targets, "gendst", _OTHER, names)
         for target, one in zip(targets.values(), line["targets"], strict=True):
-            one["bent"] = _bent(beside, target.crops, one["file"], Generator().manual_seed(one["seed"] + 1))
+            one["bent"] = _write_bent(beside, target.crops, one["file"], Generator().manual_seed(one["seed"] + 1))
     return line
 
 
 @cache
-def _tools() -> Tools:
+def _default_tools() -> Tools:
     return Tools(load_models())
 
 
 @lru_cache(maxsize=1)
-def _donors(path: Path, stamp: int) -> Donors:
+def _cached_donors(path: Path, stamp: int) -> Donors:
     return read_donors(path, torch.device("cpu"))
 
 
 def read_donors(path: Path, device: torch.device) -> Donors:
-    """What `write_donors` wrote, on a device."""
+    """The names and faces written by `write_donors`, on a device. Raises BadInput if the file cannot be read."""
     tensors, notes = weights.read(path)
     count, size = len(tensors["pixels"]), tensors["pixels"].shape[-1]
     crops = Crops(
@@ -213,16 +213,16 @@ def read_donors(path: Path, device: torch.device) -> Donors:
 
 
 @torch.no_grad()
-def _cut(image: Tensor, size: int, tools: Tools) -> Crops:
-    """The largest face of a picture (1, 3, H, W), or none."""
+def _crop_largest_face(image: Tensor, size: int, tools: Tools) -> Crops:
+    """The crop of the largest face in an image (1, 3, H, W); no rows without a face."""
     tools.check_cancel()
     image = image.to(tools.models.device)
     return align(image, order(find(image, tools.models), "large-small")[:1], size=size)
 
 
 @contextmanager
-def _placed(folder: Path, *parts: str) -> Iterator[Path]:
-    """A folder to write to: moved to its place, and instead of what was there, at the end."""
+def _replacing_folder(folder: Path, *parts: str) -> Iterator[Path]:
+    """A temporary folder to write to, which replaces the final one at the end."""
     path, beside = folder.joinpath(*parts), folder / f"{BESIDE}{secrets.token_hex(4)}"
     with oserror_as_bad_input(path):
         beside.mkdir()
@@ -230,15 +230,16 @@ def _placed(folder: Path, *parts: str) -> Iterator[Path]:
             yield beside
             for other in sorted(path.iterdir()) if path.is_dir() else []:
                 if not _OURS.fullmatch(other.name) and not (beside / other.name).exists():
-                    shutil.copy2(other, beside)  # made elsewhere
+                    shutil.copy2(other, beside)  # a file made elsewhere is kept
             shutil.rmtree(path, ignore_errors=True)
             os.replace(beside, path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _written(folder: Path, made: dict[int, Surrogate], kind: str, what: str, names: list[str]) -> list[Line]:
-    """Writes each; what was done with the help of whom, and how alike it is to the photograph."""
+def _write_surrogates(folder: Path, made: dict[int, Surrogate], kind: str, what: str, names: list[str]) -> list[Line]:
+    """Writes each surrogate; returns their entries for the manifest: seed, changes, donors, and cosine to the
+    photograph."""
     lines: list[Line] = []
     for number, (seed, one) in enumerate(made.items()):
         file = f"{number}_{kind}.jpg"
@@ -251,8 +252,8 @@ def _written(folder: Path, made: dict[int, Surrogate], kind: str, what: str, nam
     return lines
 
 
-def _bent(folder: Path, target: Crops, name: str, generator: Generator) -> dict[str, float]:
-    """Writes a target with a thinner and with a chubbier face; by how much, by file."""
+def _write_bent(folder: Path, target: Crops, name: str, generator: Generator) -> dict[str, float]:
+    """Writes a target with a thinner and with a chubbier face; returns the amounts by file name."""
     amounts: dict[str, float] = {}
     for kind, way in (("thin", -1), ("chubby", 1)):
         amount = way * (0.3 + 0.7 * torch.rand(1, generator=generator))

@@ -1,4 +1,4 @@
-"""Source and target surrogates of CSCS and explicit adaptation: training inputs made from photographs.
+"""The source and target surrogates of CSCS, and explicit adaptation: training inputs made from photographs.
 
 Writing them to folders is in `pairs`.
 """

@@ -1,7 +1,7 @@
-"""Explicit adaptation: a face made thinner or given glasses, so that a pair says where shape and attributes come from.
+"""Explicit adaptation: faces made thinner or given glasses, so that pairs teach where shape and attributes come from.
 
-What is changed in the target alone has to be learned from the source, and the other way round. Every verb changes all
-given faces by the amounts told; `adapt_randomly` draws which and how much.
+A change to the target alone must be undone by what the source shows; a change to the source alone must not be copied.
+`adapt_all` changes all faces by given amounts, `adapt_randomly` draws which faces are changed and how much.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def adapt_all(
     paint: Makeup | None = None,
     pair: Glasses | None = None,
 ) -> Surrogate:
-    """All faces changed alike: parts of `Shape` by their names, a beard of an amount -1..1, make-up, glasses."""
+    """Changes all faces in the same way: parts of `Shape` by name, -1..1, a beard, -1 (shaved)..1, make-up, glasses."""
     count = len(crops)
     seeds = torch.randint(1, 1 << 62, (count,), generator=generator).tolist()
     made = unfiltered(crops, [{} for _ in range(count)])
@@ -46,19 +46,19 @@ def adapt_all(
 
 @dataclass(frozen=True, slots=True)
 class AdaptOptions:
-    """How often each adaptation is made, 0..1, and how strong the shape's is at most, 0..1."""
+    """The probability of each adaptation, 0..1, and the largest strength of changes of shape, 0..1."""
 
-    face: float = 0.5  # thin or chubby
+    face: float = 0.5  # thinner or chubbier
     parts: float = 0.0  # cheeks, jaw, nose and eyes, each by its own amount
     strength: float = 1.0
     glasses: float = 0.0
-    beard: float = 0.0  # drawn
-    shave: float = 0.0  # blurred away
+    beard: float = 0.0  # drawn on
+    shave: float = 0.0  # an existing beard blurred away
     makeup: float = 0.0
 
 
 def adapt_randomly(crops: Crops, generator: Generator, options: AdaptOptions) -> Surrogate:
-    """Some of the faces changed, as the options' chances fall."""
+    """Changes a random part of the faces, with the probabilities of the options; the other rows stay as they are."""
     count = len(crops)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -72,12 +72,12 @@ def adapt_randomly(crops: Crops, generator: Generator, options: AdaptOptions) ->
 
     parts = often(options.parts)
     shape = Shape(way() * often(options.face), *(way() * parts for _ in range(4)))
-    # Everything is drawn, whether it is used or not, so that one chance does not change another's.
+    # Everything is drawn, used or not, so that changing one probability does not affect the other draws.
     drawn, shaved = often(options.beard), often(options.shave)
     amounts = torch.where(drawn, uniform(0.4, 1.0), -uniform(0.7, 1.0))
     seeds = torch.randint(1, 1 << 62, (count,), generator=generator).tolist()
-    pairs = [_some_glasses(generator) for _ in range(count)]
-    paints = [_some_makeup(generator) for _ in range(count)]
+    pairs = [_random_glasses(generator) for _ in range(count)]
+    paints = [_random_makeup(generator) for _ in range(count)]
     steps: list[tuple[Tensor, Callable[[Crops, list[int]], Surrogate]]] = [
         (
             torch.stack([getattr(shape, field.name) for field in fields(shape)]).any(0),
@@ -102,14 +102,14 @@ def adapt_randomly(crops: Crops, generator: Generator, options: AdaptOptions) ->
 
 
 def replace_rows(crops: Crops, rows: list[int], made: Crops) -> Crops:
-    """Crops with other ones in the given rows."""
+    """The crops with the given rows replaced by those of `made`."""
     index = torch.tensor(rows, device=crops.frame.device)
     return Crops(
         *(getattr(crops, field.name).index_copy(0, index, getattr(made, field.name)) for field in fields(crops))
     )
 
 
-def _some_glasses(generator: Generator) -> Glasses:
+def _random_glasses(generator: Generator) -> Glasses:
     style, dark, tint, *shades = torch.rand(9, generator=generator).tolist()
     name = list(STYLES)[int(style * len(STYLES))]
     frame = (0.05 + 0.4 * shades[0] * dark, 0.05 + 0.3 * shades[1] * dark, 0.05 + 0.3 * shades[2] * dark)
@@ -117,7 +117,7 @@ def _some_glasses(generator: Generator) -> Glasses:
     return Glasses(name, frame, lens, 0.0 if tint < 0.65 else 0.3 + 1.8 * (tint - 0.65))
 
 
-def _some_makeup(generator: Generator) -> Makeup:
+def _random_makeup(generator: Generator) -> Makeup:
     lips, shadow, liner, blush, *shades = torch.rand(10, generator=generator).tolist()
     red = (0.45 + 0.4 * shades[0], 0.08 + 0.25 * shades[1], 0.12 + 0.3 * shades[2])
     lid = (0.2 + 0.4 * shades[3], 0.15 + 0.35 * shades[4], 0.2 + 0.5 * shades[5])

@@ -1,5 +1,5 @@
-"""Surrogates face by face: each from a seed of its own, made anew until it is accepted; one that never is stays, and is
-told apart."""
+"""Surrogates one face at a time: each has its own seed and is made again until it is accepted. If it never is, the best
+attempt is kept and marked."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ..faces.identity import Encoder
 from ..types import Crops, join
 from .base import Surrogate, cosine
 
-Make = Callable[[Crops, Generator], Surrogate]  # of one face a picture, or none; nobody asked
-Accepts = Callable[[Crops, Crops, float], bool]  # the face, the picture made of it, and their cosine
+Make = Callable[[Crops, Generator], Surrogate]  # one face -> one unfiltered surrogate, or none
+Accepts = Callable[[Crops, Crops, float], bool]  # (face, its surrogate, their cosine) -> accepted
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of F faces, a row of each."""
+    """The results for F faces, one row each."""
 
     crops: Crops
-    similarity: Tensor  # (F,) cosine of each picture and the one it was made from
+    similarity: Tensor  # (F,) cosine of each surrogate to its original
     accepted: Tensor  # (F,) bool
-    tries: list[int]  # how many pictures were made of each, 0 where none could be
-    changes: list[dict[str, Any]]  # what was done, for JSON
+    tries: list[int]  # number of attempts for each face, 0 if none was possible
+    changes: list[dict[str, Any]]  # what was changed, for JSON
 
 
 def accept_all(before: Crops, made: Crops, similarity: float) -> bool:
-    """Accepts all."""
+    """Accepts every surrogate."""
     return True
 
 
@@ -46,17 +46,17 @@ def best_of_tries(
     faces: Callable[[range], Iterator[int]] = iter,
     check_cancel: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Each face as `make` makes it, at most so many times; what becomes of it does not depend on those beside it.
+    """Makes each face's surrogate in at most `tries` attempts; a result does not depend on the other faces.
 
-    Of pictures that are not accepted the most (`alike`) or the least similar one stays; a face of which nothing can be
-    made stays itself. Work is done on the device, the outcome is where the crops were. `faces` goes through the rows,
-    `check_cancel` is called before each try; either may stop the work by raising.
+    If no attempt is accepted, the most similar one is kept, or the least similar one with `alike=False`; if none is
+    possible, the face itself. The work is done on `device`, the outcome is on the device of the crops. `faces` iterates
+    over the rows (for progress), `check_cancel` is called before each attempt; either may stop the work by raising.
     """
     seeds = torch.randint(1, 1 << 62, (len(crops),), generator=Generator().manual_seed(seed)).tolist()
-    kept: list[_Try] = []
+    kept: list[_Attempt] = []
     for row in faces(range(len(crops))):
         one, generator = crops[[row]].to(device), Generator().manual_seed(seeds[row])
-        drawn: list[_Try] = []
+        drawn: list[_Attempt] = []
         while len(drawn) < tries and not (drawn and drawn[-1].accepted):
             check_cancel()
             made = make(one, generator)
@@ -64,9 +64,9 @@ def best_of_tries(
                 break
             similarity = float(cosine(one, made.crops, encoder))
             accepted = accepts(one, made.crops, similarity)
-            drawn.append(_Try(made.crops, similarity, accepted, made.changes[0]))
+            drawn.append(_Attempt(made.crops, similarity, accepted, made.changes[0]))
         sign = 1 if alike else -1
-        best = max(drawn, key=lambda new: (new.accepted, sign * new.similarity), default=_Try(one))
+        best = max(drawn, key=lambda new: (new.accepted, sign * new.similarity), default=_Attempt(one))
         kept.append(replace(best, crops=best.crops.to(crops.frame.device), tries=len(drawn)))
     return Outcome(
         join([*(one.crops for one in kept), crops[[]]]),
@@ -78,8 +78,8 @@ def best_of_tries(
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
-    crops: Crops  # one picture
+class _Attempt:
+    crops: Crops  # one row
     similarity: float = 1.0
     accepted: bool = False
     changes: dict[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Surrogates: made-up inputs whose right output is a real photograph, and what making them has in common.
+"""Surrogates: synthetic inputs whose correct output is a real photograph, and helpers for making them.
 
-From a photograph y a source-creating surrogate makes another picture of the same person, a target-creating one another
-person in the same situation; a swapper that puts the first into the second should give y.
+From a photograph y, a source-creating surrogate makes another picture of the same person and a target-creating one
+another person in the same situation. A swapper that puts the first into the second should give y (CSCS, ACM TOG 2024).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Colour = tuple[float, float, float]  # RGB 0..1
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """Pictures made from others; rows that were rejected are missing."""
+    """Crops made from other crops, without those that were rejected."""
 
-    crops: Crops  # F pictures with the points of their faces
-    rows: Tensor  # (F,) int64, which picture each was made from
-    changes: list[dict[str, Any]]  # F times what was done, for JSON; what was not done is missing
-    similarity: Tensor | None  # (F,) cosine of each and the picture it was made from; None if nobody was asked
+    crops: Crops  # F crops with their landmarks
+    rows: Tensor  # (F,) int64, the row each was made from
+    changes: list[dict[str, Any]]  # what was changed in each of the F crops, for JSON; nothing else is listed
+    similarity: Tensor | None  # (F,) cosine of each to its original; None if it was not measured
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -39,7 +39,7 @@ class Surrogate:
         return Surrogate(self.crops[chosen], self.rows[chosen], [self.changes[i] for i in chosen.tolist()], similarity)
 
     def after(self, first: Surrogate) -> Surrogate:
-        """This one, made from the pictures of another, counted from that one's beginning."""
+        """This surrogate of the crops of `first`, with rows and changes counted from the originals of `first`."""
         rows = self.rows.tolist()
         changes = [{**first.changes[row], **changes} for row, changes in zip(rows, self.changes, strict=True)]
         return replace(self, rows=first.rows[self.rows], changes=changes)
@@ -55,8 +55,8 @@ def filter_by_likeness(
     most: float = 1.0,
     keep: Tensor | None = None,
 ) -> Surrogate:
-    """Made from rows of the crops before: those left whose cosine to theirs is within least and most, and that are to
-    be kept (F,) bool."""
+    """The surrogates `made` from `rows` of the crops `before` that pass: their cosine to the original lies between
+    `least` and `most`, and `keep` (F,) bool is true. Without an encoder the cosine is not measured."""
     similarity = None if encoder is None else cosine(before[rows], made, encoder)
     keep = torch.ones_like(rows, dtype=torch.bool) if keep is None else keep
     if similarity is not None:
@@ -65,12 +65,12 @@ def filter_by_likeness(
 
 
 def unfiltered(made: Crops, changes: list[dict[str, Any]]) -> Surrogate:
-    """One picture of each, nobody asked."""
+    """A surrogate of every row, without a check of similarity."""
     return Surrogate(made, torch.arange(len(made), device=made.frame.device), changes, None)
 
 
 def cosine(a: Crops, b: Crops, encoder: Encoder) -> Tensor:
-    """How alike faces are, row by row, (F,)."""
+    """Cosine similarity of two sets of faces, row by row, (F,) -1..1."""
     if not len(a):
         return a.pixels.new_zeros(0)
     first, second = (embed_crops(crops, encoder) for crops in (a, b))
@@ -78,7 +78,8 @@ def cosine(a: Crops, b: Crops, encoder: Encoder) -> Tensor:
 
 
 def changes_per_row(values: object, only: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
-    """A dataclass of columns (F,) as F rows for JSON, without what is 0; some names only where another's is not 0."""
+    """A dataclass of columns (F,) as F dicts for JSON, without zeros; names in `only` are listed only where the column
+    that they map to is not 0."""
     columns = {field.name: getattr(values, field.name).tolist() for field in fields(values)}  # pyright: ignore
     count = len(next(iter(columns.values())))
     rows = [{name: column[row] for name, column in columns.items()} for row in range(count)]

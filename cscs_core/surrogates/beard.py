@@ -1,4 +1,4 @@
-"""A beard drawn on faces, or blurred away."""
+"""Drawing beards on faces, and blurring them away."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .base import Surrogate, unfiltered
 
 
 def draw_beard(crops: Crops, amount: Tensor, seeds: Sequence[int]) -> Surrogate:
-    """Faces with a beard's shade drawn on, amount (F,) up to 1, or with what they have of one blurred away, down to
-    -1. The seeds (F) are those of the hairs."""
+    """Faces with stubble drawn on (amount (F,) above 0, up to 1) or their beard blurred away (below 0, down to -1). The
+    F seeds determine the hairs."""
     changes = [{"beard": round(value, 4)} for value in amount.tolist()]
     if not len(crops):
         return unfiltered(crops, changes)
@@ -33,13 +33,13 @@ def draw_beard(crops: Crops, amount: Tensor, seeds: Sequence[int]) -> Surrogate:
     strength = amount.to(pixels).view(-1, 1, 1, 1)
     grown = _stubble(pixels, seeds) * strength.clamp_min(0)
     dark = pixels * (1 - region * grown * pixels.new_tensor([0.75, 0.80, 0.84]).view(1, 3, 1, 1))
-    shaved, hair = _shaved(pixels, region, inside * (1 - lips))
+    shaved, hair = _shave(pixels, region, inside * (1 - lips))
     out = torch.where(strength > 0, dark, pixels + (shaved - pixels) * region * hair * strength.clamp_max(0).abs())
     return unfiltered(replace(crops, pixels=out.where(strength != 0, pixels)), changes)
 
 
 def _stubble(pixels: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Short hairs, mostly upright, (F, 1, S, S) 0..1."""
+    """A texture of short, mostly vertical hairs, (F, 1, S, S) 0..1."""
     size = pixels.shape[-1]
     noise = torch.zeros(len(pixels), 1, size, size)
     for row, seed in enumerate(seeds):
@@ -49,9 +49,9 @@ def _stubble(pixels: Tensor, seeds: Sequence[int]) -> Tensor:
     return (0.66 + 0.14 * noise / noise.std((1, 2, 3), keepdim=True).clamp_min(1e-6)).clamp(0, 1)
 
 
-def _shaved(pixels: Tensor, region: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures whose region has the colour and smoothness of the skin around it, (F, 3, S, S), and how surely there
-    was hair, (F, 1, S, S): darker or rougher than that skin."""
+def _shave(pixels: Tensor, region: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels whose region gets the colour and smoothness of the skin around it, (F, 3, S, S), and how likely there was
+    hair, (F, 1, S, S) 0..1: darker or rougher than that skin."""
     size = pixels.shape[-1]
     fine, coarse = (colour.gaussian_blur(pixels, deviation * size) for deviation in (0.003, 0.03))
     rough = colour.gaussian_blur((pixels - colour.gaussian_blur(pixels, 0.01 * size)).abs().mean(1, keepdim=True), 3)

@@ -1,4 +1,4 @@
-"""Faces of other proportions: thinner, chubbier, with a wider jaw or nose, eyes further apart."""
+"""Changing the proportions of faces: thinner, chubbier, with a wider jaw or nose, eyes further apart."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..ops.mesh import NOSE
 from ..types import Crops
 from .base import Surrogate, changes_per_row, unfiltered
 
-_MOST = 0.2  # of a part's width: how much it changes at strength 1
+_MOST = 0.2  # of a part's width: its change at amount 1
 _INNER = (*NOSE, *mesh.LEFT_EYE, *mesh.RIGHT_EYE, *mesh.LEFT_BROW, *mesh.RIGHT_BROW, *mesh.LIPS, *mesh.MOUTH)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the parts of F faces change, each (F,) -1..1: at 1 they are a fifth wider, eyes a fifth further apart."""
+    """Changes of the parts of F faces, each (F,) -1..1: at 1 a part is 20 % wider, the eyes 20 % further apart."""
 
     face: Tensor  # cheeks and jaw: -1 thin, 1 chubby
     cheeks: Tensor
@@ -30,19 +30,20 @@ class Shape:
 
     @staticmethod
     def of(count: int, **parts: float | Tensor) -> Shape:
-        """The given parts of that many faces changed, by one amount or by (F,) of them."""
+        """Changes of `count` faces: the given parts by one amount or by (F,) amounts, the others by 0."""
         zero = torch.zeros(count)
         return Shape(*(zero + parts.get(field.name, 0.0) for field in fields(Shape)))
 
 
 def reshape_faces(crops: Crops, shape: Shape) -> Surrogate:
-    """Faces of other proportions; what is around them follows, the crop's border stays."""
+    """Faces with changed proportions; the surroundings follow smoothly, the crop's border stays."""
     points = reshape_mesh(crops.mesh, shape)
     return unfiltered(bend_to_mesh(crops, points), changes_per_row(shape))
 
 
 def reshape_mesh(points: Tensor, shape: Shape) -> Tensor:
-    """Meshes of other proportions, (F, 468, 2) -> same: outline, nose, eyes and brows move, the rest follows."""
+    """Meshes with changed proportions, (F, 468, 2) -> (F, 468, 2): outline, nose, eyes and brows move, the rest
+    follows."""
     face, cheeks, jaw, nose, eyes = (getattr(shape, field.name).to(points)[:, None] for field in fields(shape))
     mean, plane = mesh.mean_face().to(points), plane_to_face(points)
     own = (points - points.mean(1, keepdim=True)) @ torch.linalg.inv(plane).mT + mean.mean(0)

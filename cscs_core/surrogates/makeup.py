@@ -1,4 +1,4 @@
-"""Make-up painted on faces."""
+"""Painting make-up on faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import Colour, Surrogate, unfiltered
 
 @dataclass(frozen=True, slots=True)
 class Makeup:
-    """Paint on a face; amounts 0..1."""
+    """Make-up of a face; amounts 0..1."""
 
     lips: float = 0.0
     lip_colour: Colour = (0.65, 0.10, 0.18)
@@ -27,7 +27,7 @@ class Makeup:
 
 
 def draw_makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
-    """Faces with make-up on, one for each."""
+    """Faces wearing make-up, one `Makeup` for each face."""
     names = ("lips", "shadow", "liner", "blush")
     changes = [{"makeup": {name: round(getattr(one, name), 4) for name in names}} for one in worn]
     if not len(crops):
@@ -42,15 +42,15 @@ def draw_makeup(crops: Crops, worn: Sequence[Makeup]) -> Surrogate:
     lips = colour.gaussian_blur(mask.lips(points, size), 0.003 * size)
     lids = torch.exp(-((x - 0.36) / 0.16).square() - ((y + 0.09) / 0.06).square()) * inside * (1 - eyes) * (1 - brows)
     cheeks = torch.exp(-((x - 0.48) / 0.14).square() - ((y - 0.40) / 0.12).square()) * inside
-    out = _painted(crops.pixels, lips, column("lip_colour"), 0.8 * column("lips"))
-    out = _painted(out, colour.gaussian_blur(lids, 0.004 * size), column("shadow_colour"), 0.7 * column("shadow"))
-    out = _painted(out, cheeks, out.new_tensor([0.75, 0.35, 0.35]).view(1, 3, 1, 1), 0.35 * column("blush"))
+    out = _paint(crops.pixels, lips, column("lip_colour"), 0.8 * column("lips"))
+    out = _paint(out, colour.gaussian_blur(lids, 0.004 * size), column("shadow_colour"), 0.7 * column("shadow"))
+    out = _paint(out, cheeks, out.new_tensor([0.75, 0.35, 0.35]).view(1, 3, 1, 1), 0.35 * column("blush"))
     out = out * (1 - 0.85 * column("liner") * colour.gaussian_blur(_liner(points, size), 0.002 * size))
     return unfiltered(replace(crops, pixels=out.clamp(0, 1)), changes)
 
 
-def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Tensor:
-    """Pixels with the hue of a paint and part of its lightness: skin shows through."""
+def _paint(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Tensor:
+    """Pixels that take on the hue of a paint and part of its lightness, so that the skin's texture shows through."""
     lab, goal = colour.to_lab(pixels), colour.to_lab(paint.expand_as(pixels[..., :1, :1]))
     share = cover * amount
     mean = (lab * cover).sum((2, 3), keepdim=True) / cover.sum((2, 3), keepdim=True).clamp_min(1e-3)
@@ -61,7 +61,7 @@ def _painted(pixels: Tensor, cover: Tensor, paint: Tensor, amount: Tensor) -> Te
 
 def _liner(points: Tensor, size: int) -> Tensor:
     """A line along both upper lids, thicker outwards, (F, 1, S, S)."""
-    up = -plane_to_face(points)[:, None, :, 1]  # (F, 1, 2) pixels of one outer-eye distance upwards
+    up = -plane_to_face(points)[:, None, :, 1]  # (F, 1, 2) pixels, one outer-eye distance upwards
     covers = []
     for ring in (mesh.LEFT_EYE, mesh.RIGHT_EYE):
         edge = points[:, [ring[0], *ring[:8:-1], ring[8]]]  # from the outer corner to the inner

@@ -1,6 +1,6 @@
-"""How proxies are made of photographs: other pictures of each person, and somebody else in each person's place.
+"""How proxy pairs are made from photographs: source and target surrogates with a pool of donors.
 
-What is rejected is drawn again, a few times.
+Rejected surrogates are drawn again, a few times.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ from .base import Surrogate, unfiltered
 from .source import SourceOptions, source_surrogate
 from .target import Judge, TargetOptions, target_surrogate, traits
 
-_CHUNK = 64  # faces of 256 px whose traits are looked at together
-_BORROWED = 16  # pictures of which hair and background are borrowed
-_NEAREST, _DRAWN = 16, 4  # of so many donors most like a face so many are drawn, of whom the nearest gives its face
+_CHUNK = 64  # faces of 256 px whose traits are computed at once
+_BORROWED = 16  # crops offered as sources of hair and background
+_NEAREST, _DRAWN = 16, 4  # of the 16 donors nearest to a face 4 are drawn at random; the nearest of these is used
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Faces that lend hair, background or themselves."""
+    """D donor faces, whose hair, background or face may be used."""
 
-    crops: Crops  # D; pixels uint8, or 0..1
-    traits: Tensor  # (D, 9)
+    crops: Crops  # D rows; pixels uint8, or float 0..1
+    traits: Tensor  # (D, 9), see `target.traits`
 
     def __len__(self) -> int:
         return len(self.crops)
 
     def __getitem__(self, rows: Tensor) -> Crops:
-        """Some of them, pixels in 0..1; rows on any device."""
-        return _unit(self.crops[rows.to(self.crops.frame.device)])
+        """Some of the crops, pixels 0..1; `rows` may be on any device."""
+        return _as_float(self.crops[rows.to(self.crops.frame.device)])
 
     @staticmethod
     def of(crops: Crops) -> Pool:
+        """A pool of these crops, with their traits."""
         chunk = max(1, _CHUNK * 256**2 // crops.size**2)
         rows = torch.arange(len(crops), device=crops.frame.device).split(chunk)
-        return Pool(crops, torch.cat([traits(_unit(crops[some])) for some in rows]))
+        return Pool(crops, torch.cat([traits(_as_float(crops[some])) for some in rows]))
 
     def sample(self, generator: Generator) -> Tensor:
-        """Rows drawn at random."""
+        """Up to 16 random rows, (N,) int64, for hair and background."""
         return torch.randperm(len(self), generator=generator)[:_BORROWED]
 
     def nearest(self, crops: Crops, generator: Generator) -> Tensor:
-        """Rows of donors for these faces: a few of those nearest to each, so that not every draw gives the same."""
+        """Rows of donors for these faces, (N,) int64: a random few of those nearest to each, so that draws differ."""
         exact = "donot_use_mm_for_euclid_dist"
         distance = torch.cdist(traits(crops), self.traits, compute_mode=exact)
         nearest = distance.topk(min(_NEAREST, len(self)), largest=False).indices.cpu()
@@ -57,26 +58,26 @@ class Pool:
         return nearest.gather(1, drawn).unique()
 
 
-def _unit(crops: Crops) -> Crops:
+def _as_float(crops: Crops) -> Crops:
     pixels = crops.pixels
     return replace(crops, pixels=pixels.float() / 255) if pixels.dtype == torch.uint8 else crops
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is made of photographs, and who judges it; all on one device. Without a surrogate's options the photograph
-    takes its place."""
+    """Options of both surrogates and the networks that judge them, all on one device. With None as the options of a
+    surrogate the photograph itself is used."""
 
     encoder: Encoder
     landmarks: FaceMesh
     source: SourceOptions | None = field(default_factory=SourceOptions)
     target: TargetOptions | None = field(default_factory=TargetOptions)
-    tries: int = 4  # draws of a face until one is accepted
-    check_cancel: Callable[[], None] = lambda: None  # called before each draw; may stop the work by raising
+    tries: int = 4  # most attempts per face
+    check_cancel: Callable[[], None] = lambda: None  # called before each attempt; may stop the work by raising
 
     @torch.no_grad()
     def sources(self, crops: Crops, pool: Pool, generator: Generator) -> Surrogate:
-        """Another picture of each person; what was done tells rows of the pool."""
+        """Another picture of each person; `changes` name rows of the pool."""
         options = self.source
         if options is None:
             return unfiltered(crops, [{} for _ in range(len(crops))])
@@ -91,7 +92,7 @@ class Recipe:
 
     @torch.no_grad()
     def targets(self, crops: Crops, pool: Pool, generator: Generator) -> Surrogate:
-        """Somebody else in each person's situation; what was done tells rows of the pool."""
+        """Another person in the same situation as each face; `changes` name rows of the pool."""
         options, judge = self.target, Judge(self.encoder, landmarks=self.landmarks)
         if options is None:
             return unfiltered(crops, [{} for _ in range(len(crops))])
@@ -105,15 +106,15 @@ class Recipe:
 
 
 def with_pool_rows(made: Surrogate, name: str, rows: Tensor) -> Surrogate:
-    """The surrogate with a row of all in place of a row of the some that it was given; below 0 it is none."""
+    """The surrogate whose changes give rows of the pool instead of indices into `rows`; negative ones stay."""
     numbers = rows.tolist()
     changes = [what | {name: numbers[what[name]]} if what.get(name, -1) >= 0 else what for what in made.changes]
     return replace(made, changes=changes)
 
 
 def retry_rejected(make: Callable[[Crops], Surrogate], crops: Crops, tries: int) -> Surrogate:
-    """One surrogate of each row, made anew of those that were rejected; rows rejected every time are missing. What was
-    done tells the try that passed."""
+    """One surrogate of each row; rejected rows are made again, at most `tries` times, and left out after that.
+    `changes` give the attempt that passed as "try", from 1."""
     left = torch.arange(len(crops), device=crops.frame.device)
     parts: list[Surrogate] = []
     for number in range(1, tries + 1):

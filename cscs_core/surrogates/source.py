@@ -1,8 +1,8 @@
-"""Source-creating surrogate: other pictures of the same person. Expression, turn of the head, light, colour, camera,
-surroundings and side change; contour and nose, which say who it is, do not.
+"""Source-creating surrogate: another picture of the same person. Expression, head pose, light, colour, camera,
+surroundings and left-right orientation change; the outline and the nose, which carry the identity, do not.
 
-What happens is drawn at random first (`draw_change`) and applied then (`apply_change`), so that a face does not
-depend on the others in its batch.
+The changes are first drawn at random (`draw_change`) and then applied (`apply_change`), so that a result does not
+depend on the other faces in the batch.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..types import Crops
 from .base import Surrogate, changes_per_row, filter_by_likeness
 from .source_change import Change, apply_change
 
-# What is told only where something else was done.
-_WITH = {"lamp_yaw": "lamp", "lamp_pitch": "lamp", "lamp_warmth": "lamp", "other": "reach"}
-_CANDIDATES = 8  # pictures of which the one with the head held most alike gives new surroundings
+# Changes that are reported only if the one they depend on was made.
+_ONLY_WITH = {"lamp_yaw": "lamp", "lamp_pitch": "lamp", "lamp_warmth": "lamp", "other": "reach"}
+_CANDIDATES = 8  # random crops, of which the one with the most similar head pose gives the new surroundings
 
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """How often a change is made, 0..1, and how strong it is at most, 0..1."""
+    """The probability of a change, 0..1, and its largest strength, 0..1."""
 
     probability: float
     strength: float = 1.0
@@ -34,16 +34,16 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What may change between a photograph and the picture made of it."""
+    """Which changes are made to a photograph, how often and how strongly."""
 
     expression: Chance = Chance(0.8)  # lids, brows, lips, smile, jaw
-    turn: Chance = Chance(0.6)  # of the head; strength 1 is 20 degrees to a side, 14 up or down
-    light: Chance = Chance(0.5)  # a lamp from one side
+    turn: Chance = Chance(0.6)  # of the head; at strength 1 up to 20 degrees of yaw, 14 of pitch
+    light: Chance = Chance(0.5)  # a directional lamp
     colour: Chance = Chance(0.7)  # exposure, gamma, temperature, saturation
     blur: Chance = Chance(0.3)
     noise: Chance = Chance(0.3)
     jpeg: Chance = Chance(0.3)
-    surroundings: Chance = Chance(0.5)  # hair and background of somebody else, or smooth noise
+    surroundings: Chance = Chance(0.5)  # hair and background of another person, or smooth noise
     flip: Chance = Chance(0.5)
 
 
@@ -55,26 +55,26 @@ def source_surrogate(
     least: float = 0.5,
     others: Crops | None = None,
 ) -> Surrogate:
-    """Another picture of each person. Those whom the encoder would not know again (cosine below `least`) are dropped.
+    """Another picture of each person. Rows that the encoder does not recognise (cosine below `least`) are dropped.
 
-    `others` are pictures whose hair and background may be borrowed; without them those of the crops themselves.
+    `others` are crops whose hair and background may be used, by default the crops themselves.
     """
     others = crops if others is None else others
     change = draw_change(crops, others, generator, options)
     made = apply_change(crops, change.to(crops.pixels.device), others)
     rows = torch.arange(len(crops), device=crops.frame.device)
-    return filter_by_likeness(crops, made, rows, changes_per_row(change, _WITH), encoder, least)
+    return filter_by_likeness(crops, made, rows, changes_per_row(change, _ONLY_WITH), encoder, least)
 
 
 def draw_change(crops: Crops, others: Crops, generator: Generator, options: SourceOptions) -> Change:
-    """What happens to each face, on the CPU."""
+    """Draws the changes of each face, on the CPU."""
     count = len(crops)
 
     def uniform(low: float = -1.0, high: float = 1.0) -> Tensor:
         return torch.rand(count, generator=generator) * (high - low) + low
 
     def peaked() -> Tensor:
-        return uniform() * uniform(0, 1)  # -1..1, mostly little
+        return uniform() * uniform(0, 1)  # -1..1, mostly near 0
 
     def often(probability: float) -> Tensor:
         return torch.rand(count, generator=generator) < probability
@@ -86,9 +86,9 @@ def draw_change(crops: Crops, others: Crops, generator: Generator, options: Sour
     smile, brow = uniform(-0.5, 1.0) * often(0.6), uniform()
     lids = uniform(-0.3, 0.5) + 0.5 * often(0.06) + 0.15 * smile.clamp_min(0)
     angle, most = uniform(0, 2 * math.pi), 20 * uniform(0.25, 1.0) * head
-    yaw, pitch = _turns(head_pose.fit(crops.mesh.cpu()).degrees, most * angle.cos(), 0.7 * most * angle.sin())
-    near = often(0.5)  # hair of somebody else, or only the background
-    other = _alike(crops, others, generator)
+    yaw, pitch = _limit_turns(head_pose.fit(crops.mesh.cpu()).degrees, most * angle.cos(), 0.7 * most * angle.sin())
+    near = often(0.5)  # replace the hair too, or only the background
+    other = _most_similar_pose(crops, others, generator)
     return Change(
         seed=torch.randint(1, 1 << 62, (count,), generator=generator),
         left_lid=(lids + 0.08 * uniform()).clamp(-0.35, 0.95) * face,
@@ -118,9 +118,9 @@ def draw_change(crops: Crops, others: Crops, generator: Generator, options: Sour
     )
 
 
-def _alike(crops: Crops, others: Crops, generator: Generator) -> Tensor:
-    """Of a few other pictures the one with the head held most alike, (F,) int64 on the CPU; -1 if there is none but the
-    face itself."""
+def _most_similar_pose(crops: Crops, others: Crops, generator: Generator) -> Tensor:
+    """The row of the crop with the most similar head pose among a random few, (F,) int64 on the CPU; -1 if there is
+    none but the face itself."""
     some = torch.randint(0, max(1, len(others)), (len(crops), _CANDIDATES), generator=generator)
     if not len(others):
         return torch.full_like(some[:, 0], -1)
@@ -131,8 +131,9 @@ def _alike(crops: Crops, others: Crops, generator: Generator) -> Tensor:
     return some.gather(1, best[:, None])[:, 0].where(distance.isfinite(), -1)
 
 
-def _turns(degrees: Tensor, yaw: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
-    """Turns cut short: what a turned head hides cannot be shown, and at 35 degrees little is left to turn."""
+def _limit_turns(degrees: Tensor, yaw: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
+    """Limits turns of the head, (F,) degrees each: turning back would show sides that are hidden, and heads already
+    turned by 35 degrees are turned no further."""
     known = torch.exp(-(degrees[:, :2] / 15).square())
     on = torch.stack([yaw, pitch], -1)
     left = 1 - (degrees[:, :2] / 35).square().clamp_max(1)

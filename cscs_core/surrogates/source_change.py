@@ -1,4 +1,4 @@
-"""Another picture of the same person, as a `Change` says: expression, turn of the head, light, surroundings, camera."""
+"""Applies a `Change` to faces: expression, head pose, light, surroundings and camera."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ from ..ops.camera import jpeg
 from ..ops.mesh import NOSE
 from ..types import Crops
 
-_LOWER_LIPS = (mesh.LIPS[1:10], mesh.MOUTH[1:10])  # outer and inner edge, from the viewer's left corner
+_LOWER_LIPS = (mesh.LIPS[1:10], mesh.MOUTH[1:10])  # outer and inner edge, starting at the viewer's left corner
 _UPPER_LIPS = (mesh.LIPS[:10:-1], mesh.MOUTH[:10:-1])
 _STRIP = torch.tensor(
     [(0, 1, 19), (9, 10, 11)]
     + [corner for k in range(1, 9) for corner in ((k, k + 1, 20 - k), (k + 1, 19 - k, 20 - k))]
-)  # the mouth's ring as triangles between the lips
+)  # triangles between the lips, as indices into mesh.MOUTH
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to each of F faces, all (F,); 0 changes nothing."""
+    """The changes to each of F faces, all (F,); 0 changes nothing."""
 
-    seed: Tensor  # int64, of noise and random outlines
+    seed: Tensor  # int64, for noise and random outlines
     left_lid: Tensor  # viewer's left; 1 shut, below 0 wider open
     right_lid: Tensor
     left_brow: Tensor  # 1 raised, -1 lowered
     right_brow: Tensor
     frown: Tensor  # 0..1 inner ends of the brows down and together
     smile: Tensor  # 1 corners of the mouth out and up, -1 down
-    pucker: Tensor  # 1 round lips, -1 wide ones
+    pucker: Tensor  # 1 rounded lips, -1 wide ones
     jaw: Tensor  # 1 mouth open, -1 shut
-    yaw: Tensor  # degrees on from where the head is
+    yaw: Tensor  # degrees, added to the head's pose
     pitch: Tensor  # degrees
-    lamp: Tensor  # 0..1 how much of the light comes from it
-    lamp_yaw: Tensor  # degrees, where it stands, as heads turn
+    lamp: Tensor  # 0..1 the lamp's share of the light
+    lamp_yaw: Tensor  # degrees, direction of the lamp, same sign as for heads
     lamp_pitch: Tensor
     lamp_warmth: Tensor  # -1..1 its colour, blue to orange
     exposure: Tensor  # stops
-    gamma: Tensor  # logarithm of it
+    gamma: Tensor  # natural logarithm of the exponent
     warmth: Tensor  # -1..1 colour temperature, blue to orange
-    saturation: Tensor  # logarithm of the factor
-    blur: Tensor  # deviation, pixels of a crop of 256
-    noise: Tensor  # deviation, 0..1
-    jpeg: Tensor  # 1 is quality 30, towards 0 quality 95
-    reach: Tensor  # how far beyond the face its own surroundings stay, in half its width; 0 everywhere
-    other: Tensor  # int64, row of the other pictures that gives new surroundings, -1 smooth noise
+    saturation: Tensor  # natural logarithm of the factor
+    blur: Tensor  # standard deviation, pixels at a crop side of 256
+    noise: Tensor  # standard deviation, for pixels in 0..1
+    jpeg: Tensor  # 0..1: just above 0 quality 95, 1 quality 30
+    reach: Tensor  # margin around the face that is kept, relative to the face; 0 keeps all surroundings
+    other: Tensor  # int64, row of the crop that gives new surroundings, -1 for smooth noise
     flip: Tensor  # bool
 
     def __len__(self) -> int:
@@ -73,33 +73,34 @@ class Change:
 
     @staticmethod
     def none(count: int) -> Change:
-        """Nothing happens to that many faces."""
+        """No change to any of `count` faces."""
         whole, real = torch.zeros(count, dtype=torch.long), torch.zeros(count)
         kinds = {"seed": whole, "other": whole - 1, "flip": whole.bool()}
         return Change(*(kinds.get(field.name, real) for field in fields(Change)))
 
 
 def apply_change(crops: Crops, change: Change, others: Crops) -> Crops:
-    """Each face as drawn; all on one device."""
+    """The crops with the changes applied; crops, change and others must be on one device."""
     if not len(crops):
         return crops
-    made = _posed(crops, change)
-    made = replace(made, pixels=_surrounded(made, change, others))
+    made = _change_pose(crops, change)
+    made = replace(made, pixels=_change_surroundings(made, change, others))
     pixels = relight(made, change)
     pixels = grade_colours(pixels, change)
-    pixels = _photographed(pixels, change)
+    pixels = _add_camera_effects(pixels, change)
     return flipped(replace(made, pixels=pixels), change.flip)
 
 
 def change_expression(points: Tensor, change: Change) -> tuple[Tensor, Tensor]:
-    """Meshes with another expression, (F, 468, 2) -> same, and what eyeballs and teeth do, who stay behind lids and
-    lips.
+    """Meshes with another expression, (F, 468, 2), and meshes for eyeballs and teeth, which do not follow lids and lips
+    as these open and close, (F, 468, 2).
 
-    Lids, brows and lips move as told; outline and nose stay; what lies between follows as a thin plate.
+    Lids, brows and lips are moved, the outline and the nose are fixed, and points between them follow by a thin plate
+    spline.
     """
     mean, affine = mesh.mean_face().to(points), plane_to_face(points)
-    features = _features(mean, change) @ affine.mT
-    covers = _opening(mean, change) @ affine.mT + _closing(points, change) + _lids(points, change)
+    features = _feature_moves(mean, change) @ affine.mT
+    covers = _opening_moves(mean, change) @ affine.mT + _closing_moves(points, change) + _lid_moves(points, change)
     control = (*mesh.OVAL, *NOSE, *mesh.LEFT_EYE, *mesh.RIGHT_EYE, *mesh.LEFT_BROW, *mesh.RIGHT_BROW)
     whole, still = interpolate_moves(
         torch.cat([features + covers, features]), (*control, *mesh.LIPS, *mesh.MOUTH)
@@ -107,8 +108,8 @@ def change_expression(points: Tensor, change: Change) -> tuple[Tensor, Tensor]:
     return points + whole, points + still
 
 
-def _features(mean: Tensor, change: Change) -> Tensor:
-    """How far lips and brows move, (F, 468, 2) outer-eye distances of the mean face."""
+def _feature_moves(mean: Tensor, change: Change) -> Tensor:
+    """Moves of lips and brows for smile, pucker, frown and brows, (F, 468, 2) outer-eye distances of the mean face."""
     row = (-1, 1)
     smile, pucker = change.smile.view(row), change.pucker.view(row)
     moves = mean.new_zeros(len(change), mesh.POINTS, 2)
@@ -128,8 +129,8 @@ def _features(mean: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _opening(mean: Tensor, change: Change) -> Tensor:
-    """How far lips move when the jaw drops, (F, 468, 2) outer-eye distances: the lower one in an arch."""
+def _opening_moves(mean: Tensor, change: Change) -> Tensor:
+    """Moves of the lips when the jaw drops, (F, 468, 2) outer-eye distances: the lower lip moves in an arch."""
     jaw = change.jaw.clamp_min(0).view(-1, 1)
     moves = mean.new_zeros(len(change), mesh.POINTS, 2)
     u = mean[:, 0] / mean[291, 0]
@@ -140,8 +141,8 @@ def _opening(mean: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _lids(points: Tensor, change: Change) -> Tensor:
-    """How far lids move, (F, 468, 2) pixels: the upper one does most of it."""
+def _lid_moves(points: Tensor, change: Change) -> Tensor:
+    """Moves of the lids, (F, 468, 2) pixels; the upper lid moves most."""
     moves = torch.zeros_like(points)
     for eye, shut in ((mesh.LEFT_EYE, change.left_lid), (mesh.RIGHT_EYE, change.right_lid)):
         lower, upper = list(eye[1:8]), list(eye[:8:-1])
@@ -150,8 +151,8 @@ def _lids(points: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _closing(points: Tensor, change: Change) -> Tensor:
-    """How far lips move to meet, (F, 468, 2) pixels: the lower one does most of it."""
+def _closing_moves(points: Tensor, change: Change) -> Tensor:
+    """Moves of the lips that close the mouth, (F, 468, 2) pixels; the lower lip moves most."""
     moves = torch.zeros_like(points)
     lower, upper = list(_LOWER_LIPS[1]), list(_UPPER_LIPS[1])
     gap = (points[:, lower] - points[:, upper]) * change.jaw.clamp_max(0).view(-1, 1, 1)
@@ -161,23 +162,23 @@ def _closing(points: Tensor, change: Change) -> Tensor:
     return moves
 
 
-def _posed(crops: Crops, change: Change) -> Crops:
-    """Expression and turn, in one reading of the pixels."""
+def _change_pose(crops: Crops, change: Change) -> Crops:
+    """Crops with another expression and head pose, sampled once."""
     size = crops.size
     expression, still = change_expression(crops.mesh, change)
     points = head_pose.rotate(expression, change.yaw, change.pitch)
     still = points + still - expression
     pixels = resample(crops.pixels, displacement(crops.mesh, points, size))
     behind = resample(crops.pixels, displacement(crops.mesh, still, size))
-    # Lids that close slide over eyeballs; where they open wider, nothing behind them is known.
+    # Closing lids slide over the eyeballs; for eyes that open wider, what is behind the lids is unknown.
     for eye, shut in ((mesh.LEFT_EYE, change.left_lid), (mesh.RIGHT_EYE, change.right_lid)):
         cover = mask.polygon(points[:, list(eye)], size) * (shut > 0).view(-1, 1, 1, 1)
         pixels = pixels + (behind - pixels) * cover
     inner = list(mesh.MOUTH)
     teeth = mask.grow(mask.polygon(still[:, inner], size), -0.004 * size)
     inside = mask.polygon(points[:, inner], size)
-    drawn = _inside_mouth(pixels, points)
-    # A mouth that opens shows the teeth it showed, and what is drawn below them; one that shuts slides over them.
+    drawn = _draw_mouth(pixels, points)
+    # An opening mouth keeps its visible teeth and gets a drawn inside; closing lips slide over the teeth.
     opened = drawn + (behind - drawn) * colour.gaussian_blur(teeth, 0.003 * size)
     jaw = change.jaw.view(-1, 1, 1, 1)
     cover = colour.gaussian_blur(inside, 0.002 * size) * (jaw != 0)
@@ -185,17 +186,17 @@ def _posed(crops: Crops, change: Change) -> Crops:
     return with_mesh(crops, pixels, points)
 
 
-def _inside_mouth(pixels: Tensor, points: Tensor) -> Tensor:
-    """What an open mouth might show, (F, 3, S, S): upper teeth, tongue and dark, in the light of the face."""
+def _draw_mouth(pixels: Tensor, points: Tensor) -> Tensor:
+    """A drawn inside of an open mouth, (F, 3, S, S) 0..1: upper teeth, tongue and darkness, as bright as the face."""
     size = pixels.shape[-1]
     width = (points[:, 78] - points[:, 308]).norm(dim=-1).clamp_min(1)
-    gap = nnf.pad(_gap(points) / width[:, None], (1, 1))  # from corner to corner
+    gap = nnf.pad(_lip_gaps(points) / width[:, None], (1, 1))  # 0 at both corners
     gap = torch.cat([gap, gap[:, 1:-1].flip(1)], 1)
     u = torch.cat([torch.linspace(-1, 1, 11), torch.linspace(1, -1, 11)[1:-1]]).to(gap)
     lower = (torch.arange(20, device=gap.device) < 11).to(gap)
     values = torch.stack([u.expand_as(gap), gap * lower, gap * (1 - lower)], -1)
     spread, _ = mesh_warp.interpolate(values, points[:, list(mesh.MOUTH)], _STRIP.to(points.device), size)
-    u, below, above = spread.split(1, 1)  # place across; distances from the upper and the lower lip in mouth widths
+    u, below, above = spread.split(1, 1)  # -1..1 across; distances from the upper and the lower lip, mouth widths
     face = mask.hull(points, size)
     skin = (pixels * face).sum((2, 3), keepdim=True) / face.sum((2, 3), keepdim=True).clamp_min(1)
     light = skin.mean(1, keepdim=True)
@@ -209,13 +210,13 @@ def _inside_mouth(pixels: Tensor, points: Tensor) -> Tensor:
     return out + (teeth - out) * torch.sigmoid((0.13 - 0.06 * u.square() - below) / 0.012)
 
 
-def _gap(points: Tensor) -> Tensor:
-    """Between the lips, from one corner to the other, (F, 468, 2) -> (F, 9) pixels."""
+def _lip_gaps(points: Tensor) -> Tensor:
+    """Distances between the lips, from one corner to the other, (F, 468, 2) -> (F, 9) pixels."""
     return (points[:, list(_LOWER_LIPS[1])] - points[:, list(_UPPER_LIPS[1])]).norm(dim=-1)
 
 
 def relight(crops: Crops, change: Change) -> Tensor:
-    """Pixels in the light of a lamp, (F, 3, S, S): it shines on the head's template, and on what is near as on that."""
+    """Pixels lit by a lamp, (F, 3, S, S) 0..1: shading of the head template, extended to the surroundings."""
     size, pose = crops.size, head_pose.fit(crops.mesh)
     facing = head_pose.normals().to(crops.mesh) @ pose.rotation.mT  # (F, 468, 3)
     angles = torch.deg2rad(torch.stack([change.lamp_yaw, change.lamp_pitch]))
@@ -230,7 +231,7 @@ def relight(crops: Crops, change: Change) -> Tensor:
     spread = (near + 0.02 * far)[:, :1] / (near + 0.02 * far)[:, 1:].clamp_min(1e-5)
     mean = (values.sum((2, 3)) / shown.sum((2, 3)).clamp_min(1)).view(-1, 1, 1, 1).clamp_min(0.05)
     share = (0.8 * change.lamp).view(-1, 1, 1, 1)
-    spread = mean + (spread - mean) * (1.5 * far[:, 1:]).clamp(0, 1)  # the background has its own light
+    spread = mean + (spread - mean) * (1.5 * far[:, 1:]).clamp(0, 1)  # fades out towards the background
     tint = change.lamp_warmth.view(-1, 1, 1, 1) * crops.pixels.new_tensor([0.15, 0.0, -0.2]).view(1, 3, 1, 1)
     gain = 1 - share + share * spread / mean * tint.exp()
     out = (crops.pixels * gain.clamp_min(0.02).pow(1 / 2.2)).clamp(0, 1)
@@ -238,7 +239,7 @@ def relight(crops: Crops, change: Change) -> Tensor:
 
 
 def grade_colours(pixels: Tensor, change: Change) -> Tensor:
-    """Pictures with another exposure, gamma, colour temperature and saturation, (F, 3, S, S)."""
+    """Pixels with another exposure, gamma, colour temperature and saturation, (F, 3, S, S) 0..1 -> (F, 3, S, S)."""
     exposure, gamma, warmth, saturation = (
         value.view(-1, 1, 1, 1) for value in (change.exposure, change.gamma, change.warmth, change.saturation)
     )
@@ -250,8 +251,8 @@ def grade_colours(pixels: Tensor, change: Change) -> Tensor:
     return pixels.where(same, out)
 
 
-def _surrounded(crops: Crops, change: Change, others: Crops) -> Tensor:
-    """Pixels (F, 3, S, S) with the face in other hair and before another background."""
+def _change_surroundings(crops: Crops, change: Change, others: Crops) -> Tensor:
+    """Pixels (F, 3, S, S) with another person's hair and background, or smooth noise, around the face."""
     rows = (change.reach > 0).nonzero()[:, 0]
     if not len(rows):
         return crops.pixels
@@ -274,11 +275,11 @@ def _surrounded(crops: Crops, change: Change, others: Crops) -> Tensor:
     return crops.pixels.index_copy(0, rows, around + (mine.pixels - around) * own)
 
 
-def _photographed(pixels: Tensor, change: Change) -> Tensor:
-    """Pictures (F, 3, S, S) out of focus, with grain and from a JPEG file, each by its own numbers."""
+def _add_camera_effects(pixels: Tensor, change: Change) -> Tensor:
+    """Pixels (F, 3, S, S) with camera effects: blur, noise and JPEG compression, each face by its own amounts."""
     size = pixels.shape[-1]
     out = list(pixels.split(1))
-    # One by one: each has its own blur and its own seed.
+    # One face at a time: each has its own blur and seed.
     for row, (blur, noise, seed) in enumerate(
         zip(change.blur.tolist(), change.noise.tolist(), change.seed.tolist(), strict=True)
     ):

@@ -1,7 +1,7 @@
-"""Target-creating surrogate: somebody else in the same situation: pose, expression, gaze, light and surroundings stay.
+"""Target-creating surrogate: another person in the same situation; pose, expression, gaze, light and surroundings stay.
 
-Three ways: the nearest donor's face laid over (`from_donor`), the identity erased in place (`erase_identity`), and any
-swapper with a person drawn at random (`from_swapper`).
+There are three methods: warp the nearest donor's face onto it (`from_donor`), erase the identity in place
+(`erase_identity`), or use any swapper with a random person (`from_swapper`).
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from .face_shape import Shape, reshape_mesh
 
 @dataclass(frozen=True)
 class Judge:
-    """Who accepts a target surrogate: it must be somebody else, in the same situation."""
+    """Accepts target surrogates that show another person in the same situation."""
 
-    encoder: Encoder | None = None
-    most: float = 0.5  # cosine to the photograph
-    landmarks: FaceMesh | None = None
-    shift: float = 0.05  # mean distance of the points found again, in outer-eye distances
-    gap: float = 0.12  # change of the mouth's and the eyes' openings, in mouth and eye widths
+    encoder: Encoder | None = None  # None: identity is not checked
+    most: float = 0.5  # largest cosine to the photograph
+    landmarks: FaceMesh | None = None  # None: pose is not checked
+    shift: float = 0.05  # largest mean distance of the landmarks from where they should be, outer-eye distances
+    gap: float = 0.12  # largest change of the openings of mouth and eyes, mouth and eye widths
 
     def __call__(self, before: Crops, made: Crops, rows: Tensor, changes: list[dict[str, Any]]) -> Surrogate:
-        """Those of the pictures made from the rows that pass."""
+        """The surrogates made from `rows` of `before` that pass."""
         return filter_by_likeness(
             before, made, rows, changes, self.encoder, most=self.most, keep=self.same_pose(before[rows], made)
         )
 
     def same_pose(self, before: Crops, made: Crops) -> Tensor:
-        """Whose points are found again where they should be, row by row, (F,) bool; all without landmarks."""
+        """Whether the landmarks are detected where they should be, row by row, (F,) bool; true without landmarks."""
         if self.landmarks is None:
             return torch.ones_like(made.frame, dtype=torch.bool)
         frame = torch.arange(len(made), device=made.frame.device)
-        # Both are found by the same network, so that its habits do not count.
+        # Both are located by the same network, so that its bias cancels out.
         old, new = (locate(crops.pixels, frame, crops.landmarks, self.landmarks) for crops in (before, made))
         wanted = old + made.mesh - before.mesh
         apart = (new - wanted).norm(dim=-1).mean(-1) / mesh.interocular(wanted).clamp_min(1)
@@ -63,22 +63,22 @@ ACCEPT_ALL = Judge()
 
 @dataclass(frozen=True, slots=True)
 class DonorOptions:
-    """How a donor's face is laid; pairs are the least and the most of what is drawn."""
+    """How a donor's face is applied; pairs are the ends of the interval that a value is drawn from."""
 
     shape: tuple[float, float] = (0.3, 1.0)  # how far parts move towards the donor's proportions
-    light: tuple[float, float] = (0.06, 0.12)  # how wide is the blur that tells light from detail
-    reach: tuple[float, float] = (-0.18, 0.05)  # how much larger than the face the part laid is
-    seam: tuple[float, float] = (0.02, 0.10)  # how wide the part's edge fades, in crop sides
-    keep_eyes: float = 0.3  # how often the photograph's own eyes stay: gaze
-    keep_mouth: float = 0.3  # how often its lips and teeth stay
+    light: tuple[float, float] = (0.06, 0.12)  # deviation of the blur that separates light from detail, crop sides
+    reach: tuple[float, float] = (-0.18, 0.05)  # how much larger than the face's outline the mask is
+    seam: tuple[float, float] = (0.02, 0.10)  # width of the mask's soft edge, crop sides
+    keep_eyes: float = 0.3  # probability that the photograph's own eyes, and so the gaze, are kept
+    keep_mouth: float = 0.3  # probability that its lips and teeth are kept
 
 
 @dataclass(frozen=True, slots=True)
-class _Laying:
-    """How a donor is laid on each of F faces, all (F,) on the CPU."""
+class _DonorDraws:
+    """The options drawn for each of F faces, all (F,) on the CPU."""
 
-    seed: Tensor  # int64, of the mask's edge
-    donor: Tensor  # int64, its row
+    seed: Tensor  # int64, for the mask's edge
+    donor: Tensor  # int64, row of the donor
     distance: Tensor
     shape: Tensor
     light: Tensor
@@ -95,9 +95,9 @@ def from_donor(
     options: DonorOptions = DonorOptions(),
     judge: Judge = ACCEPT_ALL,
 ) -> Surrogate:
-    """The face of the donor held and lit most alike, laid over each face by the `warp` swapper within a random mask.
+    """Puts the face of the nearest donor onto each face, with the `warp` swapper and a random mask.
 
-    A donor whose mesh is the face's own is the face itself, and never taken.
+    A donor with the same mesh is the face itself and is never used.
     """
     count = len(crops)
 
@@ -105,7 +105,7 @@ def from_donor(
         return torch.rand(count, generator=generator) * (high - low) + low
 
     donor, distance = nearest_donor(crops, donors) if len(donors) else (crops.frame, crops.frame + torch.inf)
-    laying = _Laying(
+    laying = _DonorDraws(
         torch.randint(1, 1 << 62, (count,), generator=generator),
         donor.cpu(),
         distance.cpu(),
@@ -118,12 +118,12 @@ def from_donor(
     )
     changes = [{"way": "donor", **what} for what in changes_per_row(laying, {"donor": "seed"})]
     rows = laying.distance.isfinite().nonzero()[:, 0]
-    # One by one: each has its own donor and its own options.
-    made = [_laid(crops[row : row + 1], donors, laying, row) for row in rows.tolist()]
+    # One face at a time: each has its own donor and options.
+    made = [_apply_donor(crops[row : row + 1], donors, laying, row) for row in rows.tolist()]
     return judge(crops, join([*made, crops[[]]]), rows.to(donor), [changes[row] for row in rows.tolist()])
 
 
-def _laid(one: Crops, donors: Crops, laying: _Laying, row: int) -> Crops:
+def _apply_donor(one: Crops, donors: Crops, laying: _DonorDraws, row: int) -> Crops:
     swapper = WarpSwapper(
         shape=float(laying.shape[row]),
         light=float(laying.light[row]),
@@ -138,10 +138,11 @@ def _laid(one: Crops, donors: Crops, laying: _Laying, row: int) -> Crops:
 
 
 def nearest_donor(crops: Crops, donors: Crops) -> tuple[Tensor, Tensor]:
-    """For each face the donor held, lit and expressing most alike: its row (F,) int64 and how far it is (F,).
+    """The donor whose pose, light and expression are most similar to each face: its row (F,) int64 and its distance
+    (F,), see `traits`. The distance to the face itself is infinite.
 
-    Distances count pose by 10 degrees, mouth and eyes by a tenth of their widths, gaze by an eighth of an eye's width,
-    tone by 12 steps of lightness or colour. Infinitely far is the face itself.
+    One unit of distance is 10 degrees of pose, 0.1 of the width of mouth or eyes in opening, 0.125 eye widths of gaze,
+    or 12 CIELAB units of mean colour.
     """
     exact = "donot_use_mm_for_euclid_dist"
     same = torch.cdist(crops.mesh.flatten(1), donors.mesh.flatten(1), compute_mode=exact) < 0.05  # pixels
@@ -150,10 +151,11 @@ def nearest_donor(crops: Crops, donors: Crops) -> tuple[Tensor, Tensor]:
 
 
 def traits(crops: Crops) -> Tensor:
-    """What a donor must share, in units that count alike, (F, 9): yaw, pitch, mouth, eyes, gaze, tone."""
+    """The properties that a donor must share, scaled to comparable units, (F, 9): yaw, pitch, opening of mouth and
+    eyes, gaze (2), mean CIELAB colour (3)."""
     degrees = head_pose.fit(crops.mesh).degrees[:, :2]
     gaps = torch.stack([openness(crops.mesh, part) for part in ("mouth", "eyes")], -1)
-    side = max(1, crops.size // 4)  # tone needs no detail
+    side = max(1, crops.size // 4)  # the mean colour needs no detail
     face = mask.hull((crops.mesh + 0.5) * (side / crops.size) - 0.5, side)
     small = nnf.interpolate(crops.pixels, (side, side), mode="area") if len(crops) else crops.pixels[..., :side, :side]
     tone = (colour.to_lab(small) * face).sum((2, 3)) / face.sum((2, 3)).clamp_min(1)
@@ -161,7 +163,7 @@ def traits(crops: Crops) -> Tensor:
 
 
 def gaze(crops: Crops) -> Tensor:
-    """Where the dark of the eyes lies off their middle, mean of both eyes, (F, 2) eye widths: right and down."""
+    """Offset of the iris from the centre of the eye, averaged over both eyes, (F, 2) eye widths, right and down."""
     width, height = 24, 12
     looks = []
     for corners in ((33, 133), (362, 263)):
@@ -185,8 +187,8 @@ def erase_identity(
     strength: float = 1.0,
     judge: Judge = ACCEPT_ALL,
 ) -> Surrogate:
-    """Faces without identity: jaw, eye distance and nose changed by up to a fifth, and within the feathered outline
-    only `least` to `most` pixels across left of them."""
+    """Faces without identity: jaw, eye distance and nose change by up to 20 %, then the face is reduced to `least` to
+    `most` pixels across and enlarged again, within its feathered outline."""
     count, size = len(crops), crops.size
 
     def uniform(low: float, high: float) -> Tensor:
@@ -200,7 +202,7 @@ def erase_identity(
     bent = bend_to_mesh(crops, reshape_mesh(crops.mesh, shape))
     width = (bent.mesh.amax(1) - bent.mesh.amin(1))[:, 0]
     coarse = []
-    # One by one: each has a size of its own.
+    # One face at a time: each is reduced to its own size.
     for pixels, wide, many in zip(bent.pixels.split(1), width.tolist(), across.tolist(), strict=True):
         side = max(2, round(size * many / max(wide, 1.0)))
         small = nnf.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
@@ -223,14 +225,14 @@ def from_swapper(
     strength: float = 1.0,
     judge: Judge = ACCEPT_ALL,
 ) -> Surrogate:
-    """Each face swapped for a person drawn from those that the swapper has encoded."""
+    """Swaps each face for a random one of the people, as encoded by the swapper."""
     count = len(crops)
     chosen = torch.randint(0, max(1, len(people)), (count,), generator=generator)
     if not count or not people:
         return judge(crops, crops[[]], crops.frame[:0], [])
     pixels, faces = crops.pixels.clone(), as_pictures(crops)
     size = min(swapper.sizes, key=lambda side: abs(side - crops.size))
-    # One person at a time, that is how swappers are called; the crops are the pictures that it works on.
+    # One person at a time, as swappers take one; the crops serve as images.
     for number in chosen.unique().tolist():
         rows = (chosen == number).to(crops.frame.device).nonzero()[:, 0]
         cut = align(pixels, faces[rows], swapper.template, size)
@@ -241,13 +243,13 @@ def from_swapper(
 
 
 def identities_of(crops: Crops, encoder: Encoder) -> list[Identity]:
-    """Each face as a person, F of them."""
+    """An identity from each of the F faces."""
     faces = as_pictures(crops)
     return [identify(crops.pixels, faces[[row]], encoder, crops.size) for row in range(len(crops))]
 
 
 def as_pictures(crops: Crops) -> FaceSet:
-    """The faces of crops that are looked at as pictures, one in each."""
+    """The faces of crops treated as images, one face in each."""
     return FaceSet(
         torch.arange(len(crops), device=crops.frame.device),
         mesh.box(crops.mesh),
@@ -260,13 +262,13 @@ def as_pictures(crops: Crops) -> FaceSet:
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """How often each way is taken, relative to the others; a way that lacks its donors or people is left out."""
+    """Relative weights of the methods; one without donors or people is not used."""
 
     donor: float = 0.75
     erased: float = 0.25
     swapper: float = 0.0
     laying: DonorOptions = DonorOptions()
-    blurred_most: float = 0.6  # cosine to the photograph that an erased face may have: encoders read blurred ones, too
+    blurred_most: float = 0.6  # largest cosine of an erased face to the photograph: encoders recognise blurred faces
 
 
 def target_surrogate(
@@ -278,7 +280,7 @@ def target_surrogate(
     swapper: Swapper | None = None,
     people: Sequence[Any] = (),
 ) -> Surrogate:
-    """Somebody else in each person's situation, in a way drawn for each face."""
+    """Another person in the same situation as each face, by a method drawn for each face."""
     usable = (len(donors) > 1, True, swapper is not None and len(people) > 0)
     weights = torch.tensor([options.donor, options.erased, options.swapper]) * torch.tensor(usable)
     if not len(crops) or not weights.any():
@@ -291,7 +293,7 @@ def target_surrogate(
         if number == 0:
             part = from_donor(some, donors, generator, options.laying, judge)
         elif number == 1:
-            blurred = replace(judge, most=options.blurred_most, landmarks=None)  # no points are found in a blur
+            blurred = replace(judge, most=options.blurred_most, landmarks=None)  # landmarks fail on blurred faces
             part = erase_identity(some, generator, judge=blurred)
         elif swapper is not None:
             part = from_swapper(some, swapper, people, generator, judge=judge)

@@ -1,4 +1,4 @@
-"""Whole jobs beside the plain swap: re-ageing, cross-domain swaps, blended identities, reports.
+"""Whole jobs other than the plain swap: re-ageing, cross-domain swaps, blended identities, reports.
 
 Each is used by a node or a command.
 """

@@ -1,5 +1,5 @@
-"""Somebody between several people, as photographs: their faces are bent to the mean of their meshes and the pixels
-averaged. So every swapper can read the blend, also one that lays on a photograph."""
+"""Blended identities, made as photographs: faces are warped to the mean of their meshes and their pixels averaged. So
+every swapper can use the blend, also one that warps a photograph."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ _AT_ONCE = 4  # photographs of each person
 
 
 def blend(identities: Sequence[Identity], shares: Sequence[float], encoder: Encoder) -> Identity:
-    """One person from several, each as much of every photograph as its share says; all on the encoder's device.
+    """One identity from several, mixed by their shares (any scale); all must be on the encoder's device.
 
-    There are as many photographs, and they count, as those of whoever has most (the first of several); everybody else
-    lends to each the one turned most like it. They become as large as the largest, and the encoder reads them anew.
-    Photographs without weight and people without a share are left out; who alone has one comes back untouched. Raises
-    BadInput for a person without photographs.
+    The blend has as many photographs, with the same weights, as the identity that has most of them (the first of
+    several); every other identity contributes to each the photograph with the nearest pose. Crops are resized to the
+    largest, and embeddings are recomputed. Photographs of weight 0 and identities of share 0 are left out; if only one
+    has a share it is returned unchanged. Raises ValueError for unsuitable shares, BadInput for an identity without
+    photographs.
     """
     if len(identities) != len(shares):
-        raise ValueError(f"there are {len(shares)} shares for {len(identities)} people")
+        raise ValueError(f"there are {len(shares)} shares for {len(identities)} people; give one for each")
     if not all(0 <= share < math.inf for share in shares) or not any(shares):
-        raise ValueError("shares must be numbers from 0 on, and not all of them 0")
+        raise ValueError("shares must not be negative, infinite, or all 0")
     people = [require_photos(one) for one, share in zip(identities, shares, strict=True) if share]
     if len(people) == 1:
         return people[0]

@@ -1,4 +1,4 @@
-"""The bundled example people: who stands in where nobody else is given."""
+"""The bundled example people, used where no others are given."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from ..pipeline import Models, find
 from ..types import Crops, join
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-GROWN = 5  # so many come first; the last is a child, whose face fits no other head
+GROWN = 5  # adults, who come first; the last person is a child, whose face fits no other head
 
 
 @torch.no_grad()
 def example_crops(models: Models, size: int) -> Crops:
-    """Their faces, one of each, ffhq_512 crops of that size on the device of the models."""
+    """One ffhq_512 crop of each example person, at this size in pixels, on the device of the models. Raises
+    FileNotFoundError if the pictures are missing."""
     pictures = [images.read(file).to(models.device) for file in sorted(EXAMPLES.glob("*.jpg"))]
     if not pictures:
         raise FileNotFoundError(f"{EXAMPLES}: the example people are missing from this installation")

@@ -13,26 +13,27 @@ from ..faces.identity import encode
 from ..faces.paste import paste, paste_mask
 from ..faces.select import choose
 from ..faces.swappers.base import swap
+from ..io.images import clean
 from ..ops import mask
 from ..ops.colour import gaussian_blur
 from ..pipeline import Models, PreparedSource, find
 from ..types import Crops, FaceSet
 
 TAKES = ("whole face", "skin", "fine detail")
-SAME_PERSON = 0.35  # cosine of the bundled encoder: 1 in 100 pairs of different generated people is as alike
-_FINE = 0.012  # of the crop side, a deviation: pores and wrinkles are finer, the light on a cheek is not
+SAME_PERSON = 0.35  # cosine of the bundled encoder that 1 in 100 pairs of different generated people reaches
+_FINE = 0.012  # of the crop side, deviation of a blur that removes pores and wrinkles but not shading
 
 
 @dataclass(frozen=True)
 class ReAged:
-    """A picture with a person at another age."""
+    """An image with a person at another age."""
 
     image: Tensor  # (1, 3, H, W) float32, 0..1
     mask: Tensor  # (1, 1, H, W) how much of each pixel was replaced, 0..1
     faces: FaceSet  # the F faces that were re-aged
-    before: Tensor  # (F,) cosine of each face as it was and the reference
-    after: Tensor  # (F,) cosine of the result and the reference
-    skipped: list[str]  # why faces or the picture were left alone, a sentence each
+    before: Tensor  # (F,) cosine of each original face to the reference
+    after: Tensor  # (F,) cosine of each result to the reference
+    skipped: list[str]  # why faces or the whole image were left unchanged, a sentence each
 
 
 @torch.no_grad()
@@ -50,15 +51,16 @@ def reage(
     size: int | None = None,
     detection: float = 0.5,
 ) -> ReAged:
-    """The person of a picture (1, 3, H, W) at the age that the reference photos show.
+    """Re-ages the person in an image (1, 3, H, W) 0..1 to the age shown in the reference photos.
 
-    The face that is most like the reference is taken, or those that `indices` name in the order given. With `only_same`
-    a face less alike than the threshold is left alone, at `strength` 0 every face. `take` is one of TAKES: "skin" keeps
-    the target's own eyes, brows and mouth, "fine detail" its forms and colours as well.
+    Changes the face most similar to the reference, or those selected by `order` and `indices`. With `only_same` faces
+    whose cosine is below `threshold` are left unchanged; with `strength` 0 all are. `take` is one of TAKES: "skin"
+    keeps the target's own eyes, brows and mouth, "fine detail" also its shapes and colours. `size` is the crop side in
+    pixels, by default the swapper's best. Raises ValueError for an unknown `take`.
     """
     if take not in TAKES:
         raise ValueError(f"take is {take!r}; it must be one of {', '.join(TAKES)}")
-    image = torch.nan_to_num(image.float(), 0.0, 1.0, 0.0).to(models.device)
+    image = clean(image).to(models.device)
     person = reference.identity.mean
     found = find(image, models, detection)
     alike = encode(image, found, models.encoder) @ person
@@ -81,7 +83,7 @@ def reage(
 
 
 def taken(target: Crops, swapped: Crops, take: str) -> Crops:
-    """What is taken of the swapped crops, as one of TAKES says."""
+    """The swapped crops with the parts that `take`, one of TAKES, leaves to the target."""
     if take == "whole face":
         return swapped
     skin = 1 - mask.features(target.mesh, target.size)

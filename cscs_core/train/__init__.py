@@ -1,4 +1,4 @@
-"""Training: one file for each bundled network; swappers in `swap`.
+"""Training: one module for each bundled network, and swappers in `swap`.
 
-Only the command line and tests import this.
+Only the command line, `eval` and tests import this.
 """

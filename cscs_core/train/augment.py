@@ -1,4 +1,4 @@
-"""What cameras, lamps and files do to a face, on batches (N, 3, H, W) in 0..1, every picture its own way."""
+"""Random augmentations of batches (N, 3, H, W) in 0..1: light, camera and compression, drawn for each image."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from ..ops import geometry
 
 
 def uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
+    """Uniform random numbers in low..high, (n,)."""
     return torch.rand(n, generator=generator) * (high - low) + low
 
 
 def often(n: int, probability: float, generator: Generator) -> Tensor:
+    """True with this probability, (n,) bool."""
     return torch.rand(n, generator=generator) < probability
 
 
 def jitter(n: int, size: int, roll: float, zoom: float, shift: float, generator: Generator) -> Tensor:
-    """Random similarities about the crop's centre, stretched across by up to 6 %, (n, 2, 3): roll in degrees, zoom as
-    the largest factor, shift as a fraction of the side."""
+    """Random similarities about the crop's centre, with up to 6 % horizontal stretch, (n, 2, 3). At most: roll in
+    degrees, zoom as a factor in or out, shift as a fraction of the side."""
     angle = uniform(n, -roll, roll, generator) * math.pi / 180
     scale = torch.exp(uniform(n, -math.log(zoom), math.log(zoom), generator))
     stretch = uniform(n, -0.06, 0.06, generator)
@@ -35,13 +37,13 @@ def jitter(n: int, size: int, roll: float, zoom: float, shift: float, generator:
 
 
 def smooth_field(n: int, size: int, amount: float, generator: Generator, cells: int = 5) -> Tensor:
-    """Smooth random displacements, (n, 2, size, size) pixels with a deviation of about `amount` of the side."""
+    """Smooth random displacements, (n, 2, size, size) pixels, with a standard deviation of about `amount` * size."""
     coarse = torch.randn(n, 2, cells, cells, generator=generator) * amount * size
     return nnf.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
 
 
 def light(x: Tensor, generator: Generator) -> Tensor:
-    """Exposure, gamma, contrast, colour temperature, saturation and a lamp from one side."""
+    """Random exposure, gamma, contrast, colour temperature, saturation and light from one side."""
     n, _, height, width = x.shape
     column = (n, 1, 1, 1)
     gamma = torch.exp(uniform(n, -0.45, 0.45, generator)).view(column)
@@ -62,7 +64,8 @@ def light(x: Tensor, generator: Generator) -> Tensor:
 
 
 def blur(x: Tensor, strongest: float, generator: Generator) -> Tensor:
-    """Gaussian blur of 0..strongest pixels deviation, half of the time stretched along one axis (motion)."""
+    """Gaussian blur with a standard deviation of 0.05..strongest pixels, half of the time along one axis only (motion
+    blur)."""
     n, channels, height, width = x.shape
     reach = math.ceil(2.5 * strongest)
     offset = torch.arange(-reach, reach + 1).float()
@@ -83,16 +86,16 @@ def blur(x: Tensor, strongest: float, generator: Generator) -> Tensor:
 
 
 def coarse(x: Tensor, smallest: float, generator: Generator) -> Tensor:
-    """The whole batch at a lower resolution and back: one factor in smallest..1."""
+    """The whole batch downsampled and enlarged again, by one factor in smallest..1."""
     factor = float(uniform(1, smallest, 1.0, generator))
-    # Sizes, not the factor: with a factor torch cuts the last part of a pixel off, and everything moves.
+    # Pass sizes, not the factor: with a factor torch drops the last fraction of a pixel, and the image shifts.
     size = [max(1, round(side * factor)) for side in x.shape[-2:]]
     small = nnf.interpolate(x, size=size, mode="bilinear", antialias=True)
     return nnf.interpolate(small, size=x.shape[-2:], mode="bilinear")
 
 
 def jpeg(x: Tensor, lowest: int, generator: Generator) -> Tensor:
-    """JPEG of quality lowest..90, picture by picture."""
+    """JPEG compression with quality lowest..90, drawn for each image."""
     out = torch.empty_like(x)
     bytes_ = (x.clamp(0, 1) * 255).round().byte().movedim(1, -1)
     for row, quality in enumerate(torch.randint(lowest, 91, (len(x),), generator=generator).tolist()):
@@ -104,7 +107,7 @@ def jpeg(x: Tensor, lowest: int, generator: Generator) -> Tensor:
 
 
 def occlude(x: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """Ellipses and bars of another picture, or of one colour, laid over each picture."""
+    """An ellipse or a bar over each image, filled with one colour or with the image in the same row of `others`."""
     n, _, height, width = x.shape
     grid = geometry.pixel_grid(height, width)
     side = max(height, width)
@@ -133,7 +136,8 @@ def occlude(x: Tensor, others: Tensor, generator: Generator) -> Tensor:
 
 
 def some(x: Tensor, probability: float, generator: Generator, change, *arguments) -> Tensor:
-    """`change(x, *arguments, generator)` on a random part of the batch."""
+    """Applies `change(x, *arguments, generator)` to each row with this probability; tensors among the arguments are
+    indexed by row."""
     chosen = often(len(x), probability, generator).nonzero().flatten()
     if not len(chosen):
         return x
@@ -142,7 +146,7 @@ def some(x: Tensor, probability: float, generator: Generator, change, *arguments
 
 
 def degrade(x: Tensor, generator: Generator) -> Tensor:
-    """Light, blur, low resolution, noise, JPEG: what lies between a face and a file."""
+    """Random light, blur, low resolution, noise and JPEG, for face crops."""
     x = some(x, 0.85, generator, light)
     x = some(x, 0.3, generator, blur, 2.5)
     x = some(x, 0.25, generator, coarse, 0.25)
@@ -152,7 +156,7 @@ def degrade(x: Tensor, generator: Generator) -> Tensor:
 
 
 def degrade_scene(x: Tensor, generator: Generator) -> Tensor:
-    """The milder damage of a whole photograph."""
+    """Random light, blur, low resolution, noise and JPEG, milder than `degrade`, for whole photographs."""
     x = some(x, 0.7, generator, light)
     x = some(x, 0.2, generator, blur, 1.2)
     x = some(x, 0.15, generator, coarse, 0.5)

@@ -1,9 +1,9 @@
-"""A crowd of made-up people for the identity encoder, each with the teacher's embedding.
+"""Makes a crowd of synthetic people for training the identity encoder, each with the teacher's embedding.
 
     python -m cscs_core.train.crowd --data $CSCS_DATA --out runs/crowd.pt --people 24000
 
-3,500 people are too few to learn what tells people apart. A blend of up to three aligned people, bent a little, is
-somebody else again, and the teacher says who.
+3,500 people are too few to learn to tell people apart. A blend of up to three aligned people, slightly warped, is a new
+person, and the teacher gives the embedding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..ops import geometry, mesh
 from . import augment
 from .people import People, load_people
 
-SIZE, MARGIN, TEMPLATE = 128, 8, "arcface_112_v2"  # px: the central 112 px are the aligned crop
+SIZE, MARGIN, TEMPLATE = 128, 8, "arcface_112_v2"  # px; the central 112 px are the aligned crop
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +32,8 @@ def aligned(people: People, rows: Tensor) -> Tensor:
 
 
 def blend(people: People, n: int, generator: Generator) -> Tensor:
-    """n new people, (n, 3, 128, 128): two or three aligned ones mixed by a smooth map, flipped and bent."""
+    """n new people, (n, 3, 128, 128) 0..1: two or three aligned ones, randomly mirrored, mixed by smooth weights and
+    warped."""
     parts = [aligned(people, torch.multinomial(people.weight, n, True, generator=generator)) for _ in range(3)]
     parts = [torch.where(augment.often(n, 0.5, generator).view(n, 1, 1, 1), part.flip(-1), part) for part in parts]
     share = augment.smooth_field(n, SIZE, 1.2 / SIZE, generator, cells=4)
@@ -47,7 +48,7 @@ def blend(people: People, n: int, generator: Generator) -> Tensor:
 
 
 def label(teacher: torch.jit.ScriptModule, crops: Tensor) -> Tensor:
-    """The teacher's unit embeddings of the central 112 px, (N, 128)."""
+    """The teacher's unit embeddings of the central 112 px, (N, 3, 128, 128) 0..1 -> (N, 128)."""
     middle = crops[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(memory_format=torch.channels_last)
     return nnf.normalize(teacher(middle), dim=-1)
 

@@ -1,11 +1,12 @@
-"""Makes `cscs_core/lite/depth.safetensors`: how far each point of the mean face stands out, from the training people.
+"""Makes `cscs_core/lite/depth.safetensors`: the depth of each point of the mean face, from the training people.
 
     python -m cscs_core.train.depth --data $CSCS_DATA
 
-Structure from motion (weak perspective, rank 3) with one unknown a point. Every mesh is the same head, turned: given
-the depth, each head's pose follows by orthogonal Procrustes; given the poses, the depth follows by least squares; in
-turns. Meshes that fit badly (expressions, other proportions) count less. That the two axes of a picture are equally
-long fixes the scale of the depth, which settles last; mirroring every mesh makes it symmetric.
+Structure from motion (weak perspective, rank 3) with one unknown per point. Every mesh is treated as the same head,
+rotated. Given the depth, each head's pose follows by orthogonal Procrustes; given the poses, the depth follows by least
+squares; both steps alternate. Meshes that fit badly (expressions, other proportions) get a smaller weight. The scale of
+the depth, which converges last, follows from both image axes having the same scale; adding the mirror image of every
+mesh makes the result symmetric.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ log = logging.getLogger(__name__)
 
 
 def estimate(meshes: Tensor, rounds: int = 160) -> Tensor:
-    """The depth of the mean face's points, (N, 468, 2) -> (468,) outer-eye distances, towards the viewer, mean 0."""
+    """Depth of the mean face's points from meshes (N, 468, 2) -> (468,) outer-eye distances, positive towards the
+    viewer, mean 0."""
     mean, mirror = mesh.mean_face().double(), mesh.mirror()
     mean = mean - mean.mean(0)
     seen = meshes.double()
     seen = torch.cat([seen, (seen * seen.new_tensor([-1.0, 1.0]))[:, mirror]])
     seen = seen - seen.mean(1, keepdim=True)
     seen = seen / seen.square().sum((1, 2), keepdim=True).sqrt()
-    depth = torch.exp(-(mean[:, 0] / 0.5).square())  # a vault to start from
+    depth = torch.exp(-(mean[:, 0] / 0.5).square())  # start from a vault
     rotations = head_pose.fit(seen, torch.cat([mean, depth[:, None]], -1)).rotation
     for _ in range(rounds):
         shape = torch.cat([mean, (depth - depth.mean())[:, None]], -1)
         for _ in range(2):
             projected = shape @ rotations.mT
-            solid = torch.cat([seen, projected[..., 2:] * _scale(projected, seen)], -1)  # the unseen axis as it stands
+            # The third axis is not observed: keep its current estimate.
+            solid = torch.cat([seen, projected[..., 2:] * _scale(projected, seen)], -1)
             left, _, right = torch.linalg.svd(solid.mT @ shape)
             sign = torch.ones_like(left[..., 0]).index_copy(1, torch.tensor([2]), torch.det(left @ right)[:, None])
             rotations = (left * sign[:, None]) @ right
@@ -53,7 +56,7 @@ def estimate(meshes: Tensor, rounds: int = 160) -> Tensor:
 
 
 def _scale(projected: Tensor, seen: Tensor) -> Tensor:
-    """Which size of the turned shapes (N, 468, 3) fits the meshes (N, 468, 2) best, (N, 1, 1)."""
+    """The scale at which the rotated shapes (N, 468, 3) fit the meshes (N, 468, 2) best, (N, 1, 1)."""
     flat = projected[..., :2]
     return ((flat * seen).sum((1, 2)) / flat.square().sum((1, 2)))[:, None, None]
 
@@ -62,10 +65,10 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, required=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    people = load_people(arguments.parse_args().data, "train", ("omi", "fake"))  # the others look straight ahead
+    people = load_people(arguments.parse_args().data, "train", ("omi", "fake"))  # in the others all heads are frontal
     depth = estimate(people.mesh)
     side, tip, eye = depth[234], depth[4], depth[33]
-    log.info("from the ears' front to the tip of the nose %.2f, from the outer eye corners %.2f", tip - side, tip - eye)
+    log.info("depth of the nose tip over the sides %.2f, over the outer eye corners %.2f", tip - side, tip - eye)
     weights.write(Path(__file__).parents[1] / "lite" / "depth.safetensors", {"depth": depth}, {"arch": "depth"})
 
 

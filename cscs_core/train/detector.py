@@ -1,4 +1,4 @@
-"""Trains the face detector on pasted scenes.
+"""Trains the bundled face detector on composited scenes.
 
 python -m cscs_core.train.detector --data $CSCS_DATA --run runs/detector --minutes 50
 """
@@ -21,18 +21,19 @@ from . import scenes
 from .loop import Schedule, fit
 from .people import load_people, load_pictures
 
-_RANGE = {8: (0.0, 44.0), 16: (36.0, 100.0), 32: (84.0, 1e6)}  # px, face sizes a stride answers for
+_RANGE = {8: (0.0, 44.0), 16: (36.0, 100.0), 32: (84.0, 1e6)}  # px, face sizes assigned to each stride
 
 
 def assign(places: Tensor, scene: scenes.Scenes, n: int) -> tuple[Tensor, Tensor]:
-    """Which face each place answers for: (n, A) face row or -1, and (n, A) bool of places that should stay silent
-    or answer (False: do not care). A place answers for a face of its stride's size within 1.5 strides of its centre."""
+    """Assigns faces to the A anchor points of n images: (n, A) int64 face row or -1, and (n, A) bool, false where the
+    score is ignored in the loss. An anchor point is assigned to a face of its stride's size whose centre is within 1.5
+    strides."""
     owner = torch.full((n, len(places)), -1)
     count = torch.ones(n, len(places), dtype=torch.bool)
     size = (scene.box[:, 2:] - scene.box[:, :2]).prod(-1).sqrt()
     low = torch.tensor([_RANGE[s][0] for s in STRIDES])[(places[:, 2].log2() - 3).long()]
     high = torch.tensor([_RANGE[s][1] for s in STRIDES])[(places[:, 2].log2() - 3).long()]
-    for row in size.argsort(descending=True).tolist():  # smaller faces overrule larger ones
+    for row in size.argsort(descending=True).tolist():  # smaller faces override larger ones
         frame, box = int(scene.frame[row]), scene.box[row]
         inside = ((places[:, :2] > box[:2]) & (places[:, :2] < box[2:])).all(-1)
         if not scene.clear[row]:
@@ -46,7 +47,8 @@ def assign(places: Tensor, scene: scenes.Scenes, n: int) -> tuple[Tensor, Tensor
 
 
 def losses(network: nn.Module, scene: scenes.Scenes) -> dict[str, Tensor]:
-    """Quality focal loss on the scores (Li et al. 2020), generalised IoU on the boxes, distance of the points."""
+    """Named loss terms: quality focal loss on scores (Li et al. 2020), generalised IoU on boxes (Rezatofighi et al.
+    2019), mean distance of the five points relative to the face's size."""
     with torch.autocast("cpu", torch.bfloat16):
         scores, boxes, points, places = network(scene.pixels.contiguous(memory_format=torch.channels_last))
     owner, count = assign(places, scene, len(scores))

@@ -1,4 +1,4 @@
-"""Trains the identity encoder on a crowd made by `crowd`, by distillation.
+"""Trains the bundled identity encoder on a crowd made by `crowd`, by distillation from the teacher.
 
 python -m cscs_core.train.encoder --data $CSCS_DATA --crowd runs/crowd.pt --run runs/encoder --minutes 50
 """
@@ -24,7 +24,7 @@ CROP = SIZE - 2 * MARGIN
 
 
 def view(pixels: Tensor, generator: Generator, roll: float = 12, zoom: float = 1.12, shift: float = 0.04) -> Tensor:
-    """One photograph of each person as it might come: crops (N, 3, 128, 128) in 0..1 -> (N, 3, 112, 112)."""
+    """A randomly augmented view of each person, crops (N, 3, 128, 128) 0..1 -> (N, 3, 112, 112) 0..1."""
     n = len(pixels)
     change = augment.jitter(n, SIZE, roll, zoom, shift, generator)
     out = geometry.warp(pixels, change, SIZE, padding="reflection")[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
@@ -35,8 +35,8 @@ def view(pixels: Tensor, generator: Generator, roll: float = 12, zoom: float = 1
 
 
 def verification(first: Tensor, second: Tensor, threshold: float | None = None) -> tuple[float, float]:
-    """Accuracy of telling same from different people, and the threshold: unit embeddings (N, E) of two views of N
-    people; as many different pairs as same ones. Without a threshold the best one is taken."""
+    """Verification accuracy and threshold, from unit embeddings (N, E) of two views of N people; same and different
+    pairs have equal weight. Without a threshold the best one is used."""
     same = (first * second).sum(-1)
     other = torch.cat([(first * second.roll(step, 0)).sum(-1) for step in (1, 2, 3, 5)])
     candidates = torch.cat([same, other]).sort().values if threshold is None else torch.tensor([threshold])
@@ -67,7 +67,7 @@ def main() -> None:
         truth = teacher[rows]
         with torch.autocast("cpu", torch.bfloat16):
             found = network(pictures.contiguous(memory_format=torch.channels_last))
-        apart = (found @ truth.T - truth @ truth.T).square()  # who looks like whom, to the teacher
+        apart = (found @ truth.T - truth @ truth.T).square()  # similarities between people, against the teacher's
         return {"same": 4 * (1 - (found * truth).sum(-1)).mean(), "relations": 20 * apart.mean()}
 
     def validate(network: nn.Module) -> dict[str, float]:

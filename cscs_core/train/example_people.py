@@ -1,10 +1,10 @@
-"""Makes the example people: each a morph of three generated faces, hence nobody's portrait.
+"""Makes the example people: each is a morph of three generated faces and so shows no real person.
 
     python -m cscs_core.train.example_people --data $CSCS_DATA --out cscs_core/examples
 
-Landmarks are averaged and every picture is warped to them (thin plate on face and border); low frequencies are
-averaged over the three, fine detail comes from one of them at each place, so that skin stays sharp. What lies far from
-the head is blurred away.
+Landmarks are averaged, and each picture is warped to them (thin plate spline on face and border). Low frequencies are
+averaged over the three; at each place the fine detail comes from one of them, so that skin stays sharp. The background
+is blurred.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..ops import colour, geometry, mesh, mesh_warp
 from . import augment
 from .people import PICTURE, load_people
 
-# Rows of the test and validation people of faces/omi, one after the other; no network was trained on any of them.
+# Rows of the test and then the validation people of faces/omi; no network was trained on any of them.
 TRIPLES = {
     "person_1": (95, 198, 139),
     "person_2": (156, 165, 186),
@@ -34,7 +34,8 @@ _ANCHORS = torch.tensor([[x, y] for x in (0.0, 0.5, 1.0) for y in (0.0, 0.5, 1.0
 
 
 def morph(pixels: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """One person from three, (3, 3, 320, 320) in 0..1 and (3, 468, 2) -> (3, 512, 512) and its mesh (468, 2)."""
+    """One person from three, pixels (3, 3, 320, 320) 0..1 and meshes (3, 468, 2) -> pixels (3, 512, 512) 0..1 and mesh
+    (468, 2)."""
     target = geometry.template("ffhq_512", PICTURE)[None]
     matrix = geometry.similarity(mesh.five(points), target)
     aligned = geometry.transform(points, matrix)

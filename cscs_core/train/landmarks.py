@@ -1,4 +1,4 @@
-"""Trains the dense landmark networks: the whole mesh, an eye, the mouth.
+"""Trains the bundled landmark networks: the whole mesh, an eye, the mouth.
 
 python -m cscs_core.train.landmarks --data $CSCS_DATA --part whole --run runs/landmarks --minutes 85
 """
@@ -23,13 +23,13 @@ from .people import PICTURE, People, load_people
 
 PARTS: dict[str, Part | None] = {"whole": None, "eye": EYE, "mouth": MOUTH}
 FILE = weights.LITE / "landmarks.safetensors"
-# Facing points of lips and lids: how far they are apart is expression, and few pixels.
+# Opposite points of lips and lids: their gap is only a few pixels, but determines the expression.
 UPPER = (13, 82, 312, 81, 311, 80, 310, 159, 158, 160, 386, 385, 387)
 LOWER = (14, 87, 317, 178, 402, 88, 318, 145, 153, 144, 374, 380, 373)
 
 
 def alignment(truth: Tensor, part: Part | None, size: int) -> Tensor:
-    """Where the crop of a part, or of the whole face, lies: (N, 468, 2) -> (N, 2, 3)."""
+    """The alignment matrix of a part, or of the whole face, from meshes (N, 468, 2) -> (N, 2, 3)."""
     if part:
         return part.matrix(truth[:, list(part.points)], size)
     return geometry.similarity(mesh.five(truth), geometry.template(TEMPLATE, size)[None])
@@ -38,8 +38,8 @@ def alignment(truth: Tensor, part: Part | None, size: int) -> Tensor:
 def crop(
     people: People, rows: Tensor, part: Part | None, size: int, change: Tensor, bend: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Aligned crops seen through further matrices and a smooth bend: pixels (N, 3, S, S), mesh (N, 468, 2) in crop
-    pixels. With a bend every other picture is mirrored, too."""
+    """Aligned crops with further changes, matrices (N, 2, 3) and a smooth displacement (N, 2, S, S): pixels
+    (N, 3, S, S) 0..1 and mesh (N, 468, 2) in crop pixels. With a displacement every other image is also mirrored."""
     pixels, truth = people.pixels[rows].float().div_(255), people.mesh[rows]
     if bend is not None:
         pixels[::2] = pixels[::2].flip(-1)
@@ -48,7 +48,7 @@ def crop(
     moved = geometry.transform(truth, matrix)
     grid = geometry.pixel_grid(size, size)
     if bend is not None:
-        # Pixel p of the crop shows what lay at p + bend(p), so a point q is now where p + bend(p) = q: fixed point.
+        # Crop pixel p reads p + bend(p), so a point q moves to the p with p + bend(p) = q: solved by fixed point.
         grid, target = grid + bend.movedim(1, -1), moved
         for _ in range(4):
             moved = target - geometry.sample(bend, moved[:, None]).squeeze(2).movedim(1, -1)
@@ -59,8 +59,9 @@ def crop(
 
 
 def batch(people: People, part: Part | None, size: int, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Of the whole face a quarter is turned up to 50 degrees, a quarter roughly aligned, half nearly so; parts are
-    always nearly aligned, by the whole."""
+    """A random training batch, pixels (n, 3, S, S) 0..1 and mesh (n, 468, 2). Of whole faces, a quarter is rotated by
+    up to 50 degrees, a quarter roughly and half nearly aligned; parts are always nearly aligned, as by the whole
+    mesh."""
     rows = torch.multinomial(people.weight, n, True, generator=generator)
     quarter = 0 if part else n // 4
     turned = augment.jitter(quarter, size, 50, 1.3, 0.12, generator)
@@ -74,25 +75,25 @@ def batch(people: People, part: Part | None, size: int, n: int, generator: Gener
 
 
 def length(vectors: Tensor) -> Tensor:
-    """Lengths with a gradient at 0, (..., 2) -> (...)."""
+    """Lengths of vectors, with a finite gradient at 0, (..., 2) -> (...)."""
     return vectors.square().sum(-1).add(1e-6).sqrt()
 
 
 def importance() -> Tensor:
-    """Lids, lips and brows count twice, (468,) with mean 1."""
+    """Weights of the points, (468,) with mean 1; lids, lips and brows have twice the weight of others."""
     weight = torch.ones(468)
     weight[list({*mesh.LEFT_EYE, *mesh.RIGHT_EYE, *mesh.LIPS, *mesh.MOUTH, *mesh.LEFT_BROW, *mesh.RIGHT_BROW})] = 2
     return weight / weight.mean()
 
 
 def error(found: Tensor, truth: Tensor) -> Tensor:
-    """Mean point distance over the distance of the outer eye corners (NME), per face."""
+    """Mean point distance over the outer-eye distance (NME), (N, 468, 2) twice -> (N,)."""
     return (found - truth).norm(dim=-1).mean(-1) / mesh.interocular(truth)
 
 
 def variation(people: People, part: Part | None, size: int, ways: int = 60) -> tuple[Tensor, Tensor]:
-    """The mean points in the crop, (P, 2), and how crops vary: moved, turned, scaled, then the main ways in which
-    aligned points differ, (4 + ways, P, 2) crop pixels for one deviation."""
+    """The mean points in the crop, (P, 2), and their modes of variation, (4 + ways, P, 2) crop pixels at one standard
+    deviation: two shifts, rotation, scale, then the principal components of aligned points."""
     faces = geometry.transform(people.mesh, alignment(people.mesh, part, size))
     faces = faces[:, list(part.points)] if part else faces
     mean = faces.mean(0)
@@ -126,7 +127,7 @@ def main() -> None:
     model.start_at(*variation(people, part, size))
 
     def wrong(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """What the points and the gaps between lips and lids are off by, in outer-eye distances."""
+        """Errors of the points and of the gaps between lips and between lids, in outer-eye distances."""
         apart = (found - truth[:, points]) / mesh.interocular(truth)[:, None, None]
         return apart, apart[:, upper] - apart[:, lower]
 
@@ -154,7 +155,7 @@ def main() -> None:
         return report
 
     trained = fit(model, loss, Schedule(arguments.minutes), arguments.run, validate)
-    bundled = weights.load_model(FILE) if FILE.exists() else together
+    bundled = weights.load_model(FILE, FaceMesh) if FILE.exists() else together
     getattr(bundled, arguments.part).load_state_dict(trained.state_dict())
     weights.save_model(FILE, bundled, licence="research, non-commercial: MODEL_CARD.md")
 

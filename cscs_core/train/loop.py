@@ -1,4 +1,4 @@
-"""One training loop: a schedule in minutes, averaged weights, checkpoints that resume."""
+"""The training loop of the bundled networks: a schedule in minutes, averaged weights, checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """AdamW with a warm-up and a cosine that ends when the time does."""
+    """AdamW with a warm-up and a cosine decay that ends with the time limit."""
 
     minutes: float
     rate: float = 2e-3
@@ -37,10 +37,10 @@ def fit(
     run: Path,
     validate: Callable[[nn.Module], dict[str, float]],
 ) -> nn.Module:
-    """Trains until the minutes are spent and returns the averaged model.
+    """Trains until the minutes are used up and returns the averaged model in evaluation mode.
 
-    `loss(model, generator)` draws its own batch and returns named terms; their sum is minimised. `run` holds state.pt
-    (everything needed to go on after a kill) and log.jsonl. Only time spent training counts.
+    `loss(model, generator)` draws its own batch and returns named terms, whose sum is minimised. The folder `run` holds
+    state.pt, from which a killed run resumes, and log.jsonl. Time spent on validation and saving does not count.
     """
     run.mkdir(parents=True, exist_ok=True)
     model.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]

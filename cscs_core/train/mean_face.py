@@ -1,4 +1,4 @@
-"""Makes `cscs_core/lite/mean_face.safetensors`: mean face, triangles and mirror table, from the training people.
+"""Makes `cscs_core/lite/mean_face.safetensors` from the training people: mean face, triangles and mirror table.
 
 python -m cscs_core.train.mean_face --data $CSCS_DATA
 """
@@ -20,17 +20,17 @@ from .people import load_people
 
 
 def unrolled(mesh: Tensor, mean: Tensor) -> Tensor:
-    """The mean face laid flat from ear to ear, (N, 468, 2) upright faces and their mean -> (468, 2).
+    """The mean face unrolled from ear to ear, (N, 468, 2) upright faces and their mean (468, 2) -> (468, 2).
 
-    Seen from the front, the cheeks' outermost points lie almost in front of each other. When a head turns, a point
-    moves sideways by its depth, so the depth is how the position depends on the turn; a cylinder behind the nose then
-    tells angle from position.
+    From the front, the outermost points of the cheeks almost coincide. When a head turns, a point moves sideways in
+    proportion to its depth, so the depth is the regression of position on turn; a cylinder then converts position and
+    depth to an angle.
     """
     turn = mesh[:, 4, 0] - (mesh[:, 234, 0] + mesh[:, 454, 0]) / 2
     centred = turn - turn.mean()
     depth = (mesh[..., 0] * centred[:, None]).mean(0) / centred.square().mean()
     depth = depth - (depth[234] + depth[454]) / 2
-    depth = depth / depth[4]  # 1 from the ears' front to the tip of the nose, about one outer-eye distance
+    depth = depth / depth[4]  # 0 at the sides of the face, 1 at the nose tip: about one outer-eye distance
     return torch.stack([torch.atan2(mean[:, 0], depth + 0.25), mean[:, 1]], -1)
 
 
@@ -40,21 +40,21 @@ def main() -> None:
     mesh = load_people(arguments.parse_args().data, "train").mesh
     corners = torch.tensor([[[-0.5, 0.0], [0.5, 0.0]]])
     mean = geometry.transform(mesh, geometry.similarity(mesh[:, [33, 263]], corners)).mean(0)
-    for _ in range(3):  # generalised Procrustes: align all to the mean, average, again
+    for _ in range(3):  # generalised Procrustes: align all to the mean, average, repeat
         mean = geometry.transform(mesh, geometry.similarity(mesh, mean[None])).mean(0)
     mean = geometry.transform(mean[None], geometry.similarity(mean[None, [33, 263]], corners))[0]
     flipped = mean * torch.tensor([-1.0, 1.0])
-    # Some points almost coincide: those of a ring mirror into their ring.
+    # Some points almost coincide; points of a ring must be mirrored to points of the same ring.
     rings = torch.stack([torch.isin(torch.arange(POINTS), torch.tensor(ring)) for ring in (LIPS, MOUTH, OVAL)], -1)
     apart = torch.cdist(mean, flipped) + torch.cdist(rings.float(), rings.float(), 1)
     mirror = torch.from_numpy(linear_sum_assignment(apart.numpy())[1]).long()
     if not torch.equal(mirror[mirror], torch.arange(len(mirror))):
-        raise ValueError("the mirror table is no involution: the mean face is not symmetric enough")
+        raise ValueError("the mirror table is not an involution: the mean face is not symmetric enough")
     mean = (mean + flipped[mirror]) / 2
     upright = geometry.transform(mesh, geometry.similarity(mesh, mean[None]))
     flat = unrolled(torch.cat([upright, (upright * torch.tensor([-1.0, 1.0]))[:, mirror]]), mean)
     triangles = torch.from_numpy(Delaunay(flat.numpy()).simplices).long()
-    rim = torch.isin(triangles, torch.tensor(OVAL)).all(-1)  # slivers that close the outline's hollows
+    rim = torch.isin(triangles, torch.tensor(OVAL)).all(-1)  # slivers outside the outline, in its concave parts
     tables = {"mean": mean, "mirror": mirror, "triangles": triangles[~rim]}
     weights.write(Path(__file__).parents[1] / "lite" / "mean_face.safetensors", tables, {"arch": "mean_face"})
 

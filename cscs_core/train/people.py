@@ -1,4 +1,4 @@
-"""The people to learn from: pictures with dense landmarks and teacher embeddings, held as uint8 tensors."""
+"""The training people: pictures with dense landmarks and teacher embeddings, held as uint8 tensors."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..ops import mesh
 from ..types import Crops
 
 Split = Literal["train", "validation", "test"]
-PICTURE, CROP = 320, 256  # px, sides of every picture, and of the ffhq_512 crop in its middle
+PICTURE, CROP = 320, 256  # px, sides of every picture and of the ffhq_512 crop in its centre
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """N pictures of one face each."""
+    """N pictures with one face each."""
 
     pixels: Tensor  # (N, 3, 320, 320) uint8
-    points: Tensor  # (N, 5, 2) picture pixels, the detector's
+    points: Tensor  # (N, 5, 2) picture pixels, from the detector
     mesh: Tensor  # (N, 468, 2) picture pixels
-    embedding: Tensor  # (N, 128) unit rows, recogniser A
-    weight: Tensor  # (N,) how often to draw the row, relative
+    embedding: Tensor  # (N, 128) unit rows, from recogniser A
+    weight: Tensor  # (N,) relative probability of drawing the row
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
 
 
 def split_rows(folder: Path, names: np.ndarray, sources: np.ndarray, split: Split) -> np.ndarray:
-    """Row numbers of a split: by row number, or by person where one person has many rows."""
+    """Row numbers of a split, (M,): split by row, or by person where one person has several rows."""
     key = np.arange(len(names))
     if folder.name == "omi_edits":
         key = np.array([int(str(source).split("_")[0]) for source in sources])
@@ -43,7 +43,7 @@ def split_rows(folder: Path, names: np.ndarray, sources: np.ndarray, split: Spli
 
 
 def load_people(data: Path, split: Split, folders: tuple[str, ...] = ("omi", "fake", "gen", "omi_edits")) -> People:
-    """Everyone of a split whose landmarks can be trusted (confidence >= 10)."""
+    """All people of a split whose landmarks are reliable (confidence >= 10)."""
     weights = {"omi": 1.0, "fake": 1.0, "gen": 0.45, "omi_edits": 0.35}
     pixels, rows = [], []
     for name in folders:
@@ -60,7 +60,7 @@ def load_people(data: Path, split: Split, folders: tuple[str, ...] = ("omi", "fa
 
 
 def load_pictures(files: list[Path], side: int) -> Tensor:
-    """Pictures scaled so that the short side fits, centre-cut, (N, 3, side, side) uint8."""
+    """Pictures resized to fit the short side and cropped at the centre, (N, 3, side, side) uint8."""
     out = []
     for file in files:
         with Image.open(file) as opened:
@@ -75,7 +75,7 @@ def load_pictures(files: list[Path], side: int) -> Tensor:
 
 
 def crops_of(people: People) -> Crops:
-    """Everyone's ffhq_512 crop of 256 px, pixels uint8."""
+    """The ffhq_512 crops of all people, 256 px, pixels uint8."""
     margin = (PICTURE - CROP) // 2
     count, inside = len(people), slice(margin, margin + CROP)
     points = people.mesh - margin

@@ -1,9 +1,9 @@
-"""Examples for the refiner: what `warp` makes of surrogates, whose right result is a picture, and of pairs of people.
+"""Makes examples for the refiner: results of `warp` on proxies, whose correct result is known, and on pairs of people.
 
 python -m cscs_core.train.refiner_data --data $CSCS_DATA --out runs/refiner/examples --proxies 4000 --pairs 3000
 
-Shards are numbered from --first, each is the work of its own seed, and those that are there are not made again. Several
-may run at once with numbers that do not meet.
+Shards are numbered from --first, and each has its own seed. Existing shards are not made again. Several processes may
+run at once if their numbers do not overlap.
 """
 
 from __future__ import annotations
@@ -30,26 +30,29 @@ from ..surrogates.target import Judge, TargetOptions, target_surrogate
 from ..types import Crops, Identity, join
 from .people import People, crops_of, load_people
 
-_SHARD = 32  # photographs worked on at once
+_SHARD = 32  # photographs per shard
 _DONORS = 64
 _WAYS = TargetOptions(donor=0.6, erased=0.15, swapper=0.25)
-_SHAPED = AdaptOptions(face=0.3, parts=0.2, strength=0.7)  # targets: their shape is to become the source's
-_DRAWN = AdaptOptions(face=0.0, glasses=0.15, makeup=0.1)  # sources: what they wear is not to be taken along
+_SHAPED = AdaptOptions(face=0.3, parts=0.2, strength=0.7)  # targets: the refiner must restore the source's shape
+_DRAWN = AdaptOptions(face=0.0, glasses=0.15, makeup=0.1)  # sources: glasses and make-up must not be carried over
 _SAME = 0.5  # cosine from which two pictures may show the same person
-_OTHERWISE = 0.5  # of the sources in pairs of two people are surrogates too: photographs differ in light and camera
-_GLASSES = AdaptOptions(face=0.0, glasses=1.0)  # the face laid on once more, as if the source had worn some
-_WORN = AdaptOptions(face=0.0, glasses=0.12)  # targets and truths: what they wear is to stay
+_SURROGATE_SOURCES = (
+    0.5  # share of sources in pairs that are replaced by surrogates, for more variety of light and camera
+)
+_GLASSES = AdaptOptions(face=0.0, glasses=1.0)  # a copy of the warped face, as if the source had worn glasses
+_WORN = AdaptOptions(face=0.0, glasses=0.12)  # targets and truths: glasses must stay
 log = logging.getLogger(__name__)
 
 
 def photographs(people: People, rows: Tensor) -> Crops:
-    """The crops of these people, in 0..1."""
+    """The crops of these people, pixels 0..1."""
     crops = crops_of(people)[rows]
     return replace(crops, pixels=crops.pixels.float() / 255, frame=torch.arange(len(rows)))
 
 
 def proxies(people: People, rows: Tensor, models: Models, generator: Generator) -> dict[str, Tensor] | None:
-    """Source surrogate laid onto target surrogate of the same photograph, which is the truth; None if all failed."""
+    """Source surrogates warped onto target surrogates of the same photographs, which are the truth; None if all were
+    rejected."""
     y = photographs(people, rows)
     donors = photographs(people, torch.randperm(len(people), generator=generator)[:_DONORS])
     first = source_surrogate(y, generator, encoder=models.encoder, least=0.5, others=donors)
@@ -67,29 +70,31 @@ def proxies(people: People, rows: Tensor, models: Models, generator: Generator) 
     truth = replace(y[both], mesh=target.mesh)
     seed = int(torch.randint(1 << 62, (1,), generator=generator))
     target, truth = (adapt_randomly(crops, Generator().manual_seed(seed), _WORN).crops for crops in (target, truth))
-    return _laid(source, target, truth.pixels, people.embedding[rows[both]], None, models, generator)
+    return _make_tensors(source, target, truth.pixels, people.embedding[rows[both]], None, models, generator)
 
 
 def pairs(people: People, rows: Tensor, models: Models, generator: Generator) -> dict[str, Tensor]:
-    """One person's photograph, or a surrogate of it, laid onto another's."""
+    """Photographs of one person, or surrogates of them, warped onto photographs of another."""
     others = torch.randperm(len(people), generator=generator)[: len(rows)]
     apart = (people.embedding[rows] * people.embedding[others]).sum(-1) < _SAME
     rows, others = rows[apart], others[apart]
     source, target = photographs(people, rows), photographs(people, others)
     changed = source_surrogate(source, generator, encoder=models.encoder, others=target)
-    use = torch.rand(len(changed), generator=generator) < _OTHERWISE
+    use = torch.rand(len(changed), generator=generator) < _SURROGATE_SOURCES
     changed = changed[use]
     kept = [row for row in range(len(source)) if row not in set(changed.rows.tolist())]
     order = torch.cat([changed.rows, torch.tensor(kept, dtype=torch.long)]).argsort()
     source = join([changed.crops, source[kept]])[order]
-    return _laid(source, target, target.pixels, people.embedding[rows], people.embedding[others], models, generator)
+    return _make_tensors(
+        source, target, target.pixels, people.embedding[rows], people.embedding[others], models, generator
+    )
 
 
 def _person(crops: Crops, models: Models) -> Identity:
     return Identity(crops, embed_crops(crops, models.encoder), torch.ones(len(crops)))
 
 
-def _laid(
+def _make_tensors(
     source: Crops,
     target: Crops,
     truth: Tensor,
@@ -98,18 +103,18 @@ def _laid(
     models: Models,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """The rows of a shard; `other` is whom the truth shows where it is only the target."""
-    source, target = _found(source, models), _found(target, models)
+    """The tensors of a shard. For pairs, whose truth is only the target, `other` are the embeddings of the targets."""
+    source, target = _relocate(source, models), _relocate(target, models)
     warp = WarpSwapper()
-    # One by one: a single face stays in the processor's cache.
+    # One face at a time, which fits into the CPU's cache.
     ones = [(source[row : row + 1], target[row : row + 1]) for row in range(len(source))]
     laid = [warp.onto(one, *nearest_pose(one.mesh, photo)).pixels for photo, one in ones]
     return {
-        "target": _bytes(target.pixels),
-        "laid": _bytes(torch.cat(laid)),
-        "worn": _bytes(adapt_randomly(replace(target, pixels=torch.cat(laid)), generator, _GLASSES).crops.pixels),
-        "truth": _bytes(truth),
-        "region": _bytes(editable_area(target)),
+        "target": _to_uint8(target.pixels),
+        "laid": _to_uint8(torch.cat(laid)),
+        "worn": _to_uint8(adapt_randomly(replace(target, pixels=torch.cat(laid)), generator, _GLASSES).crops.pixels),
+        "truth": _to_uint8(truth),
+        "region": _to_uint8(editable_area(target)),
         "points": target.landmarks,
         "known": torch.full((len(source),), other is None),
         "z": embed_crops(source, models.encoder),
@@ -118,18 +123,18 @@ def _laid(
     }
 
 
-def _found(crops: Crops, models: Models) -> Crops:
-    """The crops with their points found again, as they will be when it matters."""
+def _relocate(crops: Crops, models: Models) -> Crops:
+    """The crops with landmarks located by the network, as in a real swap."""
     mesh = locate(crops.pixels, torch.arange(len(crops)), crops.landmarks, models.landmarks)
     return replace(crops, mesh=mesh, landmarks=five(mesh))
 
 
-def _bytes(pixels: Tensor) -> Tensor:
+def _to_uint8(pixels: Tensor) -> Tensor:
     return pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def load_examples(folder: Path) -> dict[str, Tensor]:
-    """All shards of a folder as one."""
+    """All shards of a folder joined."""
     shards = [load_file(file) for file in sorted(folder.glob("*.safetensors"))]
     return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
 
@@ -139,7 +144,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/refiner/examples"))
     parser.add_argument("--split", default="train", choices=("train", "validation"))
-    parser.add_argument("--proxies", type=int, default=4000, help="photographs to make them of; about half succeed")
+    parser.add_argument(
+        "--proxies", type=int, default=4000, help="photographs to make proxies from; about half succeed"
+    )
     parser.add_argument("--pairs", type=int, default=3000)
     parser.add_argument("--first", type=int, default=0, help="number of the first shard")
     arguments = parser.parse_args()

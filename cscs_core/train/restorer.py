@@ -1,10 +1,10 @@
-"""Trains the bundled face restorer: faces damaged on the fly are to look again as they did.
+"""Trains the bundled face restorer to undo damage that is applied on the fly.
 
 python -m cscs_core.train.restorer --data $CSCS_DATA --run runs/restorer/run --minutes 45
 
-What counts: pixels, their differences to the next ones, and the features of a perception network. An eighth of the
-faces is not damaged, so that what is clear already stays as it is. No recogniser is asked who it is: what pleases one
-may be seen by nobody.
+The loss compares pixels, their gradients and the features of a perceptual network. An eighth of the faces is left
+undamaged, so that clear faces stay as they are. There is no identity loss: changes that please a recogniser may be
+invisible to people.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .loop import Schedule, fit
 from .people import CROP, People, crops_of, load_people
 from .refiner import Teachers
 
-_CLEAN = 0.125  # of the faces are not damaged
+_CLEAN = 0.125  # share of faces that are not damaged
 _HELD_OUT = 24  # validation people
-_SIDE = 128  # px, of the windows: twice as many steps as with whole faces
+_SIDE = 128  # px, side of training windows, which allow twice as many steps as whole faces
 _FILE = "restorer.safetensors"
 
 
 def damaged(pictures: Tensor, generator: Generator) -> Tensor:
-    """Out of focus or moved, enlarged from a small picture, with grain, from a JPEG file: (N, 3, S, S) in 0..1."""
+    """Images with random focus or motion blur, low resolution, noise and JPEG, (N, 3, S, S) 0..1 -> (N, 3, S, S)."""
     x = some(pictures, 0.6, generator, augment.blur, 2.5)
-    for _ in range(2):  # a draw has one factor for all its pictures
+    for _ in range(2):  # one draw uses the same factor for all its images
         x = some(x, 0.35, generator, augment.coarse, 0.25)
     noise = torch.randn(x.shape, generator=generator) * uniform(len(x), 0, 0.06, generator).view(-1, 1, 1, 1)
     x = (x + noise * often(len(x), 0.5, generator).view(-1, 1, 1, 1)).clamp(0, 1)
@@ -42,7 +42,7 @@ def damaged(pictures: Tensor, generator: Generator) -> Tensor:
 
 
 def examples(people: People, rows: Tensor, generator: Generator, side: int = _SIDE) -> dict[str, Tensor]:
-    """Windows of these people's crops, half of them mirrored, as they are and damaged."""
+    """Random windows of these people's crops, half of them mirrored: "truth" and "damaged", (N, 3, side, side) 0..1."""
     left, top = torch.randint(CROP - side + 1, (2,), generator=generator).tolist()
     window = crops_of(people)[rows].pixels[..., top : top + side, left : left + side].float() / 255
     truth = torch.where(often(len(rows), 0.5, generator).view(-1, 1, 1, 1), window.flip(-1), window)
@@ -52,7 +52,7 @@ def examples(people: People, rows: Tensor, generator: Generator, side: int = _SI
 def losses(
     restorer: nn.Module, teachers: Teachers, batch: dict[str, Tensor], generator: Generator
 ) -> dict[str, Tensor]:
-    """The named terms of one batch."""
+    """The named loss terms of one batch."""
     with torch.autocast("cpu", torch.bfloat16):
         change = restorer(batch["damaged"])
     out, truth = batch["damaged"] + change, batch["truth"]
@@ -65,7 +65,8 @@ def losses(
 
 
 def measured(restorer: nn.Module, teachers: Teachers, batch: dict[str, Tensor]) -> dict[str, float]:
-    """How near to the truth the restored are, before (`_damaged`), and what was never damaged (`_kept`)."""
+    """PSNR and perceptual distance of restored faces, of the damaged ones (`_damaged`), and of restored clear faces
+    (`_kept`)."""
     truth, report = batch["truth"], {}
     with torch.inference_mode():
         restored, kept = (
@@ -82,7 +83,7 @@ def measured(restorer: nn.Module, teachers: Teachers, batch: dict[str, Tensor]) 
 
 
 def _decibels(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, (N,)."""
+    """Peak signal-to-noise ratio in dB, (N,)."""
     return -10 * (pictures - truth).square().mean((1, 2, 3)).clamp_min(1e-12).log10()
 
 

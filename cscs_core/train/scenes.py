@@ -1,4 +1,4 @@
-"""Pictures with several faces, made by pasting people onto pictures without faces."""
+"""Scenes for training the detector: people pasted onto pictures without faces."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ SIDE = 320  # px
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """N pictures and, row by row, the faces in them."""
+    """N scenes and the F faces in them."""
 
     pixels: Tensor  # (N, 3, 320, 320) 0..1
-    frame: Tensor  # (F,) int64
-    box: Tensor  # (F, 4)
-    points: Tensor  # (F, 5, 2)
-    clear: Tensor  # (F,) bool, False where too much is covered, cut or too small to ask for
+    frame: Tensor  # (F,) int64, scene of each face
+    box: Tensor  # (F, 4) x1 y1 x2 y2, pixels
+    points: Tensor  # (F, 5, 2) pixels
+    clear: Tensor  # (F,) bool, false for faces too occluded, cut off or small to be required
 
 
 def head(landmarks: Tensor, generator: Generator, size: tuple[int, int]) -> Tensor:
-    """A soft shape around a face, (468, 2) -> (1, H, W): an ellipse from face to whole head, or a box."""
+    """A soft mask around a face, (468, 2) -> (1, H, W) 0..1: an ellipse between the face and the whole head, or a
+    box."""
     grid = geometry.pixel_grid(*size)
     x1, y1, x2, y2 = mesh.box(landmarks).tolist()
     wide, tall = (x2 - x1) / 2, (y2 - y1) / 2
@@ -43,7 +44,8 @@ def head(landmarks: Tensor, generator: Generator, size: tuple[int, int]) -> Tens
 def place(
     scene: Tensor, picture: Tensor, matrix: Tensor, landmarks: Tensor, generator: Generator
 ) -> tuple[Tensor, tuple[int, int, int, int]] | None:
-    """Pastes a person into a scene in place; returns the mask and its rectangle, None when it lies outside."""
+    """Pastes a person into a scene, in place. Returns the mask (1, h, w) and its rectangle x1 y1 x2 y2; None if it lies
+    outside."""
     x1, y1, x2, y2 = mesh.box(landmarks).tolist()
     more = 0.35 * max(x2 - x1, y2 - y1)
     left, top = max(0, math.floor(x1 - more)), max(0, math.floor(y1 - 1.5 * more))
@@ -62,7 +64,7 @@ def place(
 
 
 def similarity_for(landmarks: Tensor, size: float, centre: Tensor, roll: float) -> Tensor:
-    """The matrix that gives a mesh (468, 2) this size (longer side, px), centre and roll, (2, 3)."""
+    """The matrix that gives a mesh (468, 2) this size (longer side, px), centre (2,) and roll (degrees), (2, 3)."""
     box = mesh.box(landmarks)
     scale = size / float((box[2:] - box[:2]).max())
     angle = math.radians(roll)
@@ -72,7 +74,7 @@ def similarity_for(landmarks: Tensor, size: float, centre: Tensor, roll: float) 
 
 
 def background(pictures: Tensor, n: int, generator: Generator) -> Tensor:
-    """Parts of pictures without faces, zoomed and flipped, (n, 3, 320, 320)."""
+    """Random parts of pictures without faces, zoomed and mirrored, (n, 3, 320, 320) 0..1."""
     rows = torch.randint(len(pictures), (n,), generator=generator)
     change = augment.jitter(n, SIDE, 20, 1.0, 0.0, generator)
     change[..., :2] *= augment.uniform(n, 1.0, 2.2, generator).view(n, 1, 1)
@@ -85,7 +87,7 @@ def background(pictures: Tensor, n: int, generator: Generator) -> Tensor:
 
 
 def make(people: People, pictures: Tensor, n: int, generator: Generator, damage: float = 0.6) -> Scenes:
-    """n scenes: 15 % without a face, 25 % one large portrait, the rest one to nine faces from 12 px to 230 px."""
+    """n scenes: 15 % without a face, 25 % with one large portrait, the rest with one to nine faces of 12 to 230 px."""
     scenes = background(pictures, n, generator)
     frames, boxes, points, clear = [], [], [], []
     for index in range(n):
@@ -93,13 +95,13 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
         faces = 0 if kind < 0.15 else 1 if kind < 0.4 else 1 + int(count**2 * 9)
         if kind < 0.4 and kind >= 0.15:
             sizes = [120 + 190 * crowd]
-        elif count > 0.8 and crowd > 0.5:  # a crowd: all of about one size, close together
+        elif count > 0.8 and crowd > 0.5:  # a crowd: faces of similar size, close together
             sizes = (torch.rand(faces, generator=generator) * 0.5 + 1).mul(20 + 30 * crowd).tolist()
         else:
             sizes = torch.exp(augment.uniform(faces, math.log(12), math.log(230), generator)).tolist()
         first = len(boxes)
         for size in sorted(sizes, reverse=True):
-            if float(torch.rand(1, generator=generator)) < 0.25:  # something that is no face, cut out alike
+            if float(torch.rand(1, generator=generator)) < 0.25:  # a distractor without a face, with the same mask
                 other = int(torch.randint(len(pictures), (1,), generator=generator))
                 spot = torch.rand(2, generator=generator) * SIDE
                 fake = people.mesh[int(torch.randint(len(people), (1,), generator=generator))]
@@ -152,7 +154,7 @@ def make(people: People, pictures: Tensor, n: int, generator: Generator, damage:
 def hide(
     boxes: list[Tensor], clear: list[bool], first: int, laid: tuple[Tensor, tuple[int, int, int, int]] | None
 ) -> None:
-    """Faces from `first` on are no longer clear, in place, where what was laid covers 40 % of their box."""
+    """Marks faces from row `first` on as not clear, in place, if the pasted mask covers 40 % of their box."""
     if laid is None:
         return
     cover, (left, top, right, bottom) = laid

@@ -268,7 +268,7 @@ def test_a_swap_changes_the_face_and_nothing_else(seen: Seen) -> None:
     assert change[mask[0] == 0].max() <= 1.01 / 255  # the host's PNG cuts off where ours rounds
     assert change[mask[0] > 0.9].mean() > 0.02
     assert 0.05 < (mask > 0).float().mean() < 0.6
-    assert "1 face replaced" in seen.text("a swap", "6")
+    assert "1 face swapped" in seen.text("a swap", "6")
 
 
 def test_the_two_replaced_faces_of_the_group_are_the_right_ones(seen: Seen) -> None:
@@ -335,7 +335,7 @@ def test_models_are_the_hosts_to_load_and_to_unload(seen: Seen) -> None:
 
 def test_networks_run_and_their_going_is_told(seen: Seen) -> None:
     done(seen, "by networks")
-    assert "1 face replaced" in seen.text("by networks", "6")
+    assert "1 face swapped" in seen.text("by networks", "6")
     gone = seen.runs["by networks that are gone"]
     message = json.dumps(gone["node_errors"]) if not gone["valid"] else gone["failure"]["exception_message"]
     assert "cscs_generator.safetensors" in message

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,23 @@ needs_people = pytest.mark.skipif(
     bool(MISSING) or len(PEOPLE) < 3, reason=f"bundled files are missing: {', '.join(MISSING) or EXAMPLES.name}"
 )
 PLAIN = ["--device", "cpu"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_loaded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        load = functools.cache(cmd_swap.load_models)
+        for command in (cmd_swap, cmd_detect):
+            patch.setattr(command, "load_models", load)
+        yield
+
+
+@pytest.fixture(scope="module")
+def swapped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The first person's face on the second's picture, and the report."""
+    output, report = (tmp_path_factory.mktemp("swapped") / name for name in ("größe out.png", "report.json"))
+    assert swap(PEOPLE[0], PEOPLE[1], output, "--json", str(report)) == 0
+    return output, report
 
 
 @pytest.fixture
@@ -72,7 +91,7 @@ def test_options_of_cscs_are_refused_with_another_swapper(
     landscape: Path, tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", *option) == 2
-    assert "are for the swapper cscs and trained ones, not for " in capsys.readouterr().err
+    assert "need the swapper cscs or a trained one, not " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("weights", [["1", "1"], ["-1"], ["0"], ["inf"], ["nan"]])
@@ -80,7 +99,7 @@ def test_weights_that_do_not_fit_are_said(
     landscape: Path, tmp_path: Path, weights: list[str], capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--weights", *weights) == 2
-    assert "--weights: 1 numbers are needed" in capsys.readouterr().err
+    assert "--weights: needs one number per source photo (1)" in capsys.readouterr().err
 
 
 def test_bad_options_exit_with_2(tmp_path: Path, landscape: Path):
@@ -90,17 +109,18 @@ def test_bad_options_exit_with_2(tmp_path: Path, landscape: Path):
         assert caught.value.code == 2
 
 
-def test_the_module_is_the_program():
-    root = Path(cli.__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "cscs_core.cli", "detect", "no such.png"], cwd=root, capture_output=True, text=True
+def test_the_module_is_the_program_and_does_not_load_what_only_training_needs():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['cscs', 'detect', 'no such.png']\n"
+        "try:\n"
+        "    runpy.run_module('cscs_core.cli', run_name='__main__')\n"
+        "finally:\n"
+        "    assert not {'accelerate', 'scipy'} & set(sys.modules)\n"
     )
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr == "cscs: no such.png: no such file\n"
-
-
-def test_what_only_training_needs_is_not_loaded_before():
-    code = "import sys, cscs_core.cli; sys.exit('accelerate' in sys.modules or 'scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parents[1]).returncode == 0
 
 
 @pytest.mark.parametrize("role", ["--source", "--target", "--reference"])
@@ -159,7 +179,7 @@ def test_a_size_the_swapper_does_not_have_is_bad_input(
     tmp_path: Path, landscape: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--size", "300") == 2
-    assert "--size 300: lite works at" in capsys.readouterr().err
+    assert "--size 300: lite supports" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(landscape: Path, monkeypatch: pytest.MonkeyPatch):
@@ -176,7 +196,7 @@ def test_an_unknown_swapper_is_answered_with_those_there_are(
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--swapper", "magic") == 2
     said = capsys.readouterr().err
-    assert said.startswith("cscs: no swapper 'magic'; there are ") and " warp, " in said and said.count("\n") == 1
+    assert said.startswith("cscs: unknown swapper 'magic'; ") and " warp, " in said and said.count("\n") == 1
     assert "or the folder of a training run" in said
 
 
@@ -184,7 +204,7 @@ def test_an_unknown_restorer_is_answered_with_those_there_are(
     tmp_path: Path, landscape: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert swap(landscape, landscape, tmp_path / "out.png", "--restore", "magic") == 2
-    assert "no restorer 'magic'; there are lite, " in capsys.readouterr().err
+    assert "unknown restorer 'magic'; choose one of lite, " in capsys.readouterr().err
     assert swap(landscape, landscape, tmp_path / "out.png", "--restore", str(tmp_path / "gone.safetensors")) == 2
     assert f"{tmp_path / 'gone.safetensors'}: no such file" in capsys.readouterr().err
 
@@ -234,9 +254,8 @@ def test_faces_are_numbered_by_the_order(tmp_path: Path, couple: Path):
 
 
 @needs_people
-def test_swap_brings_the_target_nearer_to_the_source(tmp_path: Path):
-    output, report = tmp_path / "größe out.png", tmp_path / "report.json"
-    assert swap(PEOPLE[0], PEOPLE[1], output, "--json", str(report)) == 0
+def test_swap_brings_the_target_nearer_to_the_source(swapped: tuple[Path, Path]):
+    output, report = swapped
     said = json.loads(report.read_text())
     (face,) = said["faces"]
     assert face["similarity_to_source"] > face["similarity_to_target"] and len(face["box"]) == 4
@@ -245,10 +264,9 @@ def test_swap_brings_the_target_nearer_to_the_source(tmp_path: Path):
 
 
 @needs_people
-def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path):
-    assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "a.png") == 0
+def test_the_result_says_that_it_is_synthetic_unless_asked_not_to(tmp_path: Path, swapped: tuple[Path, Path]):
     assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "b.png", "--no-provenance") == 0
-    with Image.open(tmp_path / "a.png") as noted, Image.open(tmp_path / "b.png") as plain:
+    with Image.open(swapped[0]) as noted, Image.open(tmp_path / "b.png") as plain:
         assert "Synthetic" in noted.info["Description"] and not plain.info
 
 
@@ -328,13 +346,13 @@ def test_a_face_that_is_not_there_is_said(tmp_path: Path, couple: Path, capsys: 
 
 
 @needs_people
-def test_several_source_photos_are_one_person(tmp_path: Path):
+def test_several_source_photos_are_one_person(tmp_path: Path, swapped: tuple[Path, Path]):
     (tmp_path / "person").mkdir()
     for name in ("one.jpg", "two.jpg"):
         (tmp_path / "person" / name).write_bytes(PEOPLE[0].read_bytes())
     assert swap(tmp_path / "person", PEOPLE[1], tmp_path / "twice.png") == 0
-    assert swap(PEOPLE[0], PEOPLE[1], tmp_path / "once.png") == 0
-    assert not changed(tmp_path / "once.png", tmp_path / "twice.png").any()
+    once, twice = (images.read(path) for path in (swapped[0], tmp_path / "twice.png"))
+    assert float((once - twice).abs().max()) < 1.5 / 255  # two rows may round to another step than one
 
 
 @needs_people
@@ -345,10 +363,9 @@ def test_the_demo_shows_rows_and_says_likeness(tmp_path: Path, capsys: pytest.Ca
 
 
 @needs_people
-def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path):
-    plain, restored = tmp_path / "plain.png", tmp_path / "restored.png"
-    assert swap(PEOPLE[0], PEOPLE[1], plain) == 0
+def test_the_bundled_restorer_changes_the_swapped_face_alone(tmp_path: Path, swapped: tuple[Path, Path]):
+    plain, restored = swapped[0], tmp_path / "restored.png"
     assert swap(PEOPLE[0], PEOPLE[1], restored, "--restore", "lite", "--restore-blend", "1") == 0
-    again, swapped = changed(plain, restored), changed(PEOPLE[1], plain)
+    again, before = changed(plain, restored), changed(PEOPLE[1], plain)
     assert again.mean() > 0.02
-    assert (again & ~swapped).mean() < 0.005  # some pixels at the rim are swapped by less than a bit
+    assert (again & ~before).mean() < 0.005  # some pixels at the rim are swapped by less than a bit

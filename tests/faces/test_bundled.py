@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 from cscs_core.faces.identity import encode
@@ -64,12 +65,14 @@ def test_a_mirrored_picture_has_mirrored_landmarks(person: Tensor, models: Model
 def test_faces_from_24_to_500_pixels_are_found(person: Tensor, models: Models, side: int):
     box = find(person, models).box[0]
     scale = side / float((box[2:] - box[:2]).max())
-    matrix = torch.tensor([[[scale, 0.0, 640 - scale * 256], [0.0, scale, 360 - scale * 256]]])
-    place = geometry.warp(torch.ones(1, 1, 512, 512), matrix, (720, 1280), padding="zeros")
-    scene = 0.5 + (geometry.warp(person, matrix, (720, 1280)) - 0.5) * place
+    x, y = (min(half, math.ceil(scale * 256) + 1) for half in (640, 360))  # no larger: shrinking takes its time
+    matrix = torch.tensor([[[scale, 0.0, x - scale * 256], [0.0, scale, y - scale * 256]]])
+    place = geometry.warp(torch.ones(1, 1, 512, 512), matrix, (2 * y, 2 * x), padding="zeros")
+    small = 0.5 + (geometry.warp(person, matrix, (2 * y, 2 * x)) - 0.5) * place
+    scene = nnf.pad(small, (640 - x, 640 - x, 360 - y, 360 - y), value=0.5)
     faces = find(scene, models)
     assert len(faces) == 1
-    centre = geometry.transform((box[:2] + box[2:])[None, None] / 2, matrix)[0, 0]
+    centre = geometry.transform((box[:2] + box[2:])[None, None] / 2, matrix)[0, 0] + torch.tensor([640.0 - x, 360 - y])
     assert ((faces.box[0, :2] + faces.box[0, 2:]) / 2 - centre).norm() < 0.15 * side
 
 

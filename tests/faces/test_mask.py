@@ -91,7 +91,7 @@ def test_attention_that_is_the_same_everywhere_limits_nothing(crops):
 
 
 def test_attention_without_a_swapper_is_told_what_is_missing(crops):
-    with pytest.raises(ValueError, match="give it a swapper and a person"):
+    with pytest.raises(ValueError, match="connect a swapper and an identity"):
         apply_mask(crops, MaskOptions("attention"))
 
 
@@ -122,9 +122,9 @@ def test_a_mask_of_the_pictures_is_seen_as_the_pictures_are(crops, faces):
 
 
 def test_a_mask_of_another_size_than_the_pictures_is_refused(crops):
-    with pytest.raises(ValueError, match="the mask is 64 x 32, and a face lies outside of it"):
+    with pytest.raises(ValueError, match="the mask is 64 x 32 and a face lies outside it"):
         warp_limit(torch.ones(1, 1, 32, 64), crops)
-    with pytest.raises(ValueError, match="It is black, as Load Image gives it where nothing was painted: disconnect"):
+    with pytest.raises(ValueError, match="It is all black, as from Load Image without a painted mask: disconnect"):
         warp_limit(torch.zeros(1, 1, 32, 64), crops)
 
 

@@ -26,6 +26,7 @@ from cscs_core.io.files import BadInput
 from cscs_core.models import aei, iresnet
 from cscs_core.models.adapter import IdAdapter, IdAdapterConfig
 from cscs_core.models.aei import AEIConfig, AEINet
+from cscs_core.models.graph import GraphNet
 from cscs_core.models.iresnet import IResNet, IResNetConfig
 
 PLAIN = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([0.5, -2.0])}
@@ -66,7 +67,7 @@ def _checkpoint(path: Path, generator: nn.Module, adapter: nn.Module, **options:
 
 
 def _same(path: Path, model: nn.Module) -> None:
-    loaded = weights.load_model(path)
+    loaded = weights.load_any(path)
     assert type(loaded) is type(model)
     assert loaded.config == model.config
     state = model.state_dict()
@@ -113,15 +114,15 @@ def test_names_of_data_parallel_are_taken_off(tmp_path):
 def test_a_wide_generator_has_a_concatenating_adapter(tmp_path):
     path = _checkpoint(tmp_path / "cscs.pth", _generator(1024), _adapter("concat"))
     made = list(convert.convert(path, tmp_path))
-    assert weights.load_model(made[0]).config == AEIConfig(1024)
-    assert weights.load_model(made[1]).config == IdAdapterConfig("concat", 18, 512)
+    assert weights.load_model(made[0], AEINet).config == AEIConfig(1024)
+    assert weights.load_model(made[1], IdAdapter).config == IdAdapterConfig("concat", 18, 512)
 
 
 def test_an_adapter_that_does_not_show_its_kind_is_asked_about(tmp_path):
     path = _checkpoint(tmp_path / "cscs.pth", _generator(), _adapter("replace"))
     _says(path, "--adapter concat or --adapter replace")
     made = list(convert.convert(path, tmp_path, adapter="replace"))
-    assert weights.load_model(made[1]).config == IdAdapterConfig("replace", 18, 512)
+    assert weights.load_model(made[1], IdAdapter).config == IdAdapterConfig("replace", 18, 512)
 
 
 @pytest.mark.parametrize("depth", (18, 34, 50, 100))
@@ -140,7 +141,7 @@ def test_a_file_made_of_another_is_not_overwritten_and_one_made_of_the_same_is(t
     )
     (made,) = convert.convert(first, tmp_path / "out")
     assert list(convert.convert(first, tmp_path / "out")) == [made]
-    with pytest.raises(BadInput, match=r"backbone.safetensors is there already, of another file; remove it"):
+    with pytest.raises(BadInput, match=r"backbone.safetensors exists and was made from another file; delete it"):
         convert.convert(second, tmp_path / "out")
     made.write_bytes(b"damaged")
     assert list(convert.convert(second, tmp_path / "out")) == [made]
@@ -161,7 +162,7 @@ def test_weights_that_do_not_fit_their_network_are_named(tmp_path):
 
 
 def test_a_checkpoint_with_another_generator_is_named(tmp_path):
-    _says(_saved(tmp_path / "gan.pth", {"G": PLAIN, "adapter": PLAIN}), "its G is not the generator of CSCS")
+    _says(_saved(tmp_path / "gan.pth", {"G": PLAIN, "adapter": PLAIN}), "its G is not the CSCS generator")
 
 
 # Other weights
@@ -255,14 +256,12 @@ def test_tensors_that_share_memory_are_written_each(tmp_path):
 
 @pytest.mark.parametrize("number", (float("nan"), float("inf"), -float("inf")))
 def test_numbers_that_are_none_are_named(number, tmp_path):
-    _says(
-        _saved(tmp_path / "model.pth", {**PLAIN, "b": torch.tensor([1.0, number])}), "'b' holds NaN or infinite numbers"
-    )
+    _says(_saved(tmp_path / "model.pth", {**PLAIN, "b": torch.tensor([1.0, number])}), "'b' has NaN or infinite values")
 
 
 def test_numbers_that_half_floats_cannot_hold_are_named(tmp_path):
     path = _saved(tmp_path / "model.pth", {"b": torch.tensor([1e6])})
-    _says(path, "'b' holds numbers too large for --half", dtype=torch.float16)
+    _says(path, "'b' has values too large for --half", dtype=torch.float16)
 
 
 class _Command:
@@ -286,26 +285,24 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_none(form, tmp_path):
                 archive.add(tmp_path / "pickle", name)
     else:
         _saved(path, content, _use_new_zipfile_serialization=form == "zip")
-    _says(
-        path, "tar archive" if form == "tar" else "system, which is no tensor and could run code; nothing of it was run"
-    )
+    _says(path, "tar archive" if form == "tar" else "system, which is not a tensor and could run code; no code was run")
     assert not trace.exists()
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (argparse.Namespace(lr=1), "asks for argparse.Namespace"),
-        (nn.Linear(2, 2), "asks for torch.nn.modules.linear.Linear"),
-        ([1, 2], "holds a list"),
-        (torch.ones(2), "holds a Tensor"),
-        ({}, "holds no weights by name (it is empty)"),
-        ({"lr": 1, "epoch": 2}, "holds no weights by name ('lr', 'epoch')"),
-        ({**PLAIN, "lr": 1}, "'lr' is a int among weights"),
-        ({**PLAIN, 3: torch.ones(1)}, "3 is a Tensor among weights"),
+        (argparse.Namespace(lr=1), "refers to argparse.Namespace"),
+        (nn.Linear(2, 2), "refers to torch.nn.modules.linear.Linear"),
+        ([1, 2], "contains a list"),
+        (torch.ones(2), "contains a Tensor"),
+        ({}, "contains no state dict (it is empty)"),
+        ({"lr": 1, "epoch": 2}, "contains no state dict ('lr', 'epoch')"),
+        ({**PLAIN, "lr": 1}, "'lr' in its state dict is a int"),
+        ({**PLAIN, 3: torch.ones(1)}, "3 in its state dict is a Tensor"),
         ({"a": torch.ones(2, dtype=torch.complex64)}, "'a' is not a plain tensor"),
         ({"a": torch.eye(3).to_sparse()}, "'a' is not a plain tensor"),
-        ({"a": torch.zeros(1).expand(10**6, 10**6)}, "claims to hold far more numbers"),
+        ({"a": torch.zeros(1).expand(10**6, 10**6)}, "claims far more values"),
     ],
 )
 def test_checkpoints_without_plain_weights_are_named(content, words, tmp_path):
@@ -318,7 +315,7 @@ def test_truncated_pickles_are_named(share, zipped, tmp_path):
     path = _saved(tmp_path / "model.pth", {"a": torch.ones(300)}, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    _says(path, "is damaged, truncated or no pickle of tensors")
+    _says(path, "is damaged, truncated or not a pickle of tensors")
 
 
 @pytest.mark.parametrize("content", (b"hello", b"\x89PNG\r\n\x1a\n" + bytes(99), b"\x80", b"\x80\x02" + bytes(99)))
@@ -355,7 +352,7 @@ def test_programs_and_other_archives_are_named(tmp_path):
     other = tmp_path / "other.pt"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme.txt", b"")
-    _says(other, "is damaged, truncated or no pickle of tensors")
+    _says(other, "is damaged, truncated or not a pickle of tensors")
 
 
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
@@ -382,7 +379,7 @@ def test_a_folder_is_named(tmp_path):
 def test_another_kind_of_file_is_named(tmp_path):
     path = tmp_path / "model.h5"
     path.write_bytes(b"")
-    _says(path, "is none of .pth.tar, .pth, .pt, .ckpt, .onnx, .safetensors")
+    _says(path, "has none of the suffixes .pth.tar, .pth, .pt, .ckpt, .onnx, .safetensors")
 
 
 # Several files, and the folder
@@ -457,7 +454,7 @@ def test_onnx_files_become_models(model, adapter, config, tmp_path):
     path = _exported(source, tmp_path / "any.onnx")
     (made,) = convert.convert(path, tmp_path, adapter)
     assert made.name == ("any.safetensors" if isinstance(config, IResNetConfig) else "cscs_adapter.safetensors")
-    loaded = weights.load_model(made)
+    loaded = weights.load_any(made)
     assert loaded.config == config
     state = source.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
@@ -469,7 +466,7 @@ def test_other_networks_become_graphs(tmp_path, capsys):
     assert cmd_convert.run(_options(path, out=tmp_path)) == 0
     assert "model.safetensors: graph, an unknown network (3x112x112 -> 5x110x110)" in capsys.readouterr().out
     picture = torch.rand(1, 3, 112, 112)
-    (made,) = weights.load_model(tmp_path / "model.safetensors", arch="graph")(picture)
+    (made,) = weights.load_model(tmp_path / "model.safetensors", GraphNet)(picture)
     with torch.no_grad():
         torch.testing.assert_close(made, source(picture))
 
@@ -480,7 +477,7 @@ def test_what_cannot_even_be_a_graph_is_named(tmp_path):
     model = onnx.load(path)
     model.graph.node[1].op_type = "Hardmax"
     onnx.save(model, path)
-    _says(path, "Hardmax", "it seems to be an unknown network (3x112x112 -> 5x110x110)")
+    _says(path, "Hardmax", "it looks like an unknown network (3x112x112 -> 5x110x110)")
 
 
 def test_a_published_graph_is_found_under_the_name_of_its_file(tmp_path, monkeypatch):

@@ -292,3 +292,12 @@ def test_without_metadata_nothing_is_noted(tmp_path: Path, name: str):
     images.write(tmp_path / name, torch.ones(3, 4, 4))
     with Image.open(tmp_path / name) as picture:
         assert not picture.getexif() and "Software" not in picture.info
+
+
+def test_a_clean_picture_is_finite_and_otherwise_the_same():
+    nan, inf = float("nan"), float("inf")
+    given = torch.tensor([0.25, nan, inf, -inf, 1.5, -0.5])
+    assert torch.equal(images.clean(given), torch.tensor([0.25, 0.0, 1.0, 0.0, 1.5, -0.5]))
+    assert images.clean(given.half()).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"floating-point, 0\.\.1, not torch\.uint8"):
+        images.clean(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from cscs_core.models import (
     IdAdapterConfig,
     IResNet,
     IResNetConfig,
+    aei_fused,
     for_inference,
 )
 from cscs_core.models.aei import AADLayer
@@ -71,7 +73,7 @@ def test_the_adapter_has_what_the_encoder_has_and_one_block_more(golden):
 
 
 def test_aei_net_gives_the_golden_pictures(golden, seen):
-    golden.check(seen[0], golden.numbers()["aei_512"]["output"])
+    golden.check(seen[0], golden.numbers()["aei_512"]["output"], golden.PICTURES)
 
 
 def test_the_attribute_maps_are_the_golden_ones(golden, aei, pair):
@@ -89,7 +91,7 @@ def test_aei_net_for_a_wide_identity_gives_the_golden_pictures(golden):
     masks: list[list[Tensor]] = []
     made = net(golden.image(256, 2), golden.vector(1024, 2) * 1.4, masks)
     expected = golden.numbers()["aei_1024"]
-    golden.check(made, expected["output"])
+    golden.check(made, expected["output"], golden.PICTURES)
     torch.testing.assert_close(regulariser(masks), torch.tensor(expected["m"]), rtol=1e-5, atol=0)
 
 
@@ -100,25 +102,19 @@ def test_the_encoders_give_the_golden_vectors(golden, build, name):
     plain = net(faces)
     golden.check(plain, golden.numbers()[name]["output"])
     scale = plain.abs().max()
-    assert (net(faces[1:]) - plain[1:]).abs().max() <= 1e-5 * scale  # alone as in a batch
+    assert (net(faces[1:]) - plain[1:]).abs().max() <= 1e-4 * scale  # alone as in a batch
     fast = for_inference(net)(faces.contiguous(memory_format=torch.channels_last))
     assert (fast - plain).abs().max() <= 1e-4 * scale
     norms = sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
     assert norms == 3 + 13 + 30 + 3  # those before a padded convolution
 
 
-def same(made: Tensor, expected: Tensor) -> bool:
-    """Equal within 1e-4. Instance norms of tiny maps blow rounding up: between the plain form in single and in double
-    precision a pixel in a thousand differs by more than 2e-5, the worst by 1e-4 to 3e-4."""
-    apart = (made - expected).abs().flatten()
-    return bool(apart.kthvalue(int(0.999 * len(apart))).values <= 1e-4 and apart.max() <= 4e-4)
-
-
-def test_a_picture_alone_is_as_in_a_batch(aei, pair, seen):
-    target, z = pair
+def test_a_picture_alone_is_as_in_a_batch(golden, narrow_aei):
+    target, z = golden.image(256, 2).double(), golden.vector(20, 2).double() * 1.4
+    together = narrow_aei(target, z)
     for row in range(2):
-        alone = aei(target[row : row + 1], z[row : row + 1])
-        assert same(alone[0], seen[0][row])
+        alone = narrow_aei(target[row : row + 1], z[row : row + 1])
+        torch.testing.assert_close(alone[0], together[row], atol=1e-9, rtol=0)
 
 
 def test_there_is_a_mask_for_each_layer_of_each_block(seen):
@@ -142,6 +138,34 @@ def test_a_mask_of_zero_shows_no_identity_and_of_one_no_attributes():
         torch.testing.assert_close(layer(h, attributes, z, []), expected)
 
 
+@pytest.mark.parametrize("by_products", [False, True])
+def test_the_fast_form_makes_the_same_pictures_and_masks(golden, narrow_aei, monkeypatch, by_products):
+    """Also where small maps take their other way, as matrix products, which only wide networks do by themselves."""
+    monkeypatch.setattr(aei_fused, "_small", lambda x: by_products and len(x) * x[0, 0].numel() <= 256)
+    target, z = golden.image(256, 2).double(), golden.vector(20, 2).double() * 1.4
+    fast = for_inference(narrow_aei)
+    assert isinstance(fast, FusedAEINet)
+    masks: list[list[Tensor]] = []
+    expected: list[list[Tensor]] = []
+    picture = narrow_aei(target, z, expected)
+    torch.testing.assert_close(fast(target, fast.prepare(z), masks), picture, atol=1e-9, rtol=0)
+    for plain, fused in zip(expected, masks, strict=True):
+        for one, other in zip(plain, fused, strict=True):
+            torch.testing.assert_close(other.expand_as(one), one, atol=1e-9, rtol=0)
+
+
+def test_the_fast_form_of_the_published_network_makes_much_the_same(fast, pair, seen):
+    """In single precision, in which the plain form itself lies up to 3e-4 from double precision: instance norms of tiny
+    maps blow rounding up, each processor's in its own way. A fault is a hundred times as large."""
+    target, z = pair
+    masks: list[list[Tensor]] = []
+    made = fast(target, fast.prepare(z), masks)
+    every = zip(chain.from_iterable(masks), chain.from_iterable(seen[1]), strict=True)
+    for one, other in ((made, seen[0]), *every):
+        apart = (one - other).abs().flatten()
+        assert apart.mean() < 1e-4 and apart.max() < 2e-3
+
+
 @pytest.fixture(scope="module")
 def fast(aei: AEINet) -> FusedAEINet:
     net = for_inference(aei)
@@ -149,28 +173,14 @@ def fast(aei: AEINet) -> FusedAEINet:
     return net
 
 
-def test_the_fast_form_makes_the_same_pictures_and_masks(fast, pair, seen):
-    target, z = pair
-    masks: list[list[Tensor]] = []
-    made = fast(target, fast.prepare(z), masks)
-    assert same(made, seen[0])
-    for block, plain in zip(masks, seen[1], strict=True):
-        for mask, expected in zip(block, plain, strict=True):
-            torch.testing.assert_close(mask.expand_as(expected), expected, atol=1e-4, rtol=0)
-
-
-def test_the_fast_form_makes_the_same_of_one_picture_alone(fast, pair, seen):
-    target, z = pair
-    for row in range(2):  # small maps take another way when there is one picture
-        made = fast(target[row : row + 1], fast.prepare(z[row : row + 1]))
-        assert same(made[0], seen[0][row])
-
-
-def test_one_identity_serves_several_pictures(fast, pair):
-    target, z = pair
-    once = fast(target, fast.prepare(z[:1]))
-    twice = fast(target, fast.prepare(z[:1].expand(2, -1)))
-    assert same(once, twice)
+def test_one_identity_serves_several_pictures(golden, narrow_aei):
+    net = for_inference(narrow_aei)
+    assert isinstance(net, FusedAEINet)
+    target, z = golden.image(256, 2).double(), golden.vector(20).double() * 1.4
+    once = net(target, net.prepare(z))
+    twice = net(target, net.prepare(z.expand(2, -1)))
+    torch.testing.assert_close(once, twice, atol=1e-9, rtol=0)
+    assert once[0].sub(once[1]).abs().max() > 0.1  # of pictures that differ
 
 
 def test_the_fast_form_has_no_batch_norm_left(fast):
@@ -187,7 +197,7 @@ def test_the_depth_is_the_number_of_convolutions_on_the_way(depth, blocks):
 
 @pytest.mark.parametrize("make", [lambda: IResNetConfig(101), lambda: IdAdapterConfig("multiply")])
 def test_a_network_that_does_not_exist_is_refused(make):
-    with pytest.raises(ValueError, match="there are"):
+    with pytest.raises(ValueError, match="choose one of"):
         make()
 
 

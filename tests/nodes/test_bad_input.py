@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import json
 import math
+import pickle
 import random
 import sys
 from collections.abc import Iterator
@@ -141,7 +142,7 @@ def images(name: str, results: dict[str, Any]) -> list[Tensor]:
 
 def dice() -> list[Any]:
     """Where the random numbers of everybody are."""
-    return [torch.random.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
+    return [bytes(torch.random.get_rng_state().numpy()), random.getstate(), pickle.dumps(np.random.get_state())]
 
 
 @dataclass
@@ -327,7 +328,7 @@ def test_an_empty_batch_gives_nothing(run: Run, nobody: dict[str, Any], name: st
     if name in SAME:
         assert results[SAME[name]].shape == none.shape
     if name in WORDS:
-        assert results[WORDS[name]] in ("no image came in", "no face came in", "no face found")
+        assert results[WORDS[name]] in ("no images received", "no faces received", "no face found")
 
 
 @pytest.mark.parametrize("size", [(1, 1, 3), (3, 400, 1)], ids=str)
@@ -344,15 +345,15 @@ def test_pictures_without_a_face_come_back_bit_for_bit(
 
 @pytest.mark.parametrize(("name", "part"), sorted(PEOPLE))
 def test_a_person_is_not_read_of_nothing(run: Run, name: str, part: str) -> None:
-    with pytest.raises(ValueError, match=f"{part} is an empty batch; give it at least one"):
+    with pytest.raises(ValueError, match=f"{part} is an empty batch; connect at least one"):
         run(name, **{part: torch.zeros(0, SIDE, SIDE, 3)})
-    with pytest.raises(ValueError, match=f"no face found in picture 0 of {part}"):
+    with pytest.raises(ValueError, match=f"no face found in image 0 of {part}"):
         run(name, **{part: torch.zeros(2, 64, 48, 3)})
 
 
 def test_pictures_of_faces_are_as_many_as_the_crops(run: Run) -> None:
     for count in (0, 2):
-        with pytest.raises(ValueError, match=f"faces_image has {count} pictures, but there are 1 crops"):
+        with pytest.raises(ValueError, match=f"faces_image has {count} images, but there are 1 crops"):
             run("CSCS_PasteFaces", faces_image=torch.zeros(count, 64, 64, 3))
 
 
@@ -373,7 +374,7 @@ def test_no_faces_are_no_error_but_where_they_have_to_lend_something(
 ) -> None:
     nothing = {part: nobody[wired(name)[part]]}
     if part in ("others", "donors"):
-        with pytest.raises(ValueError, match=f"{part} holds no face; connect Align Faces of photos with people"):
+        with pytest.raises(ValueError, match=f"{part} has no faces; connect Align Faces of photos with people"):
             run(name, **nothing)
         return
     results = run(name, **nothing)
@@ -388,7 +389,7 @@ def test_no_faces_are_no_error_but_where_they_have_to_lend_something(
 )
 def test_faces_of_a_longer_batch_are_named(run: Run, name: str, part: str) -> None:
     rows = run.usual[wired(name)[part]]
-    with pytest.raises(ValueError, match=f"{part} are of a batch of at least 4 images, but image has 1"):
+    with pytest.raises(ValueError, match=f"{part} come from a batch of at least 4 images, but image has 1"):
         run(name, **{part: replace(rows, frame=rows.frame + 3)})
 
 
@@ -401,7 +402,7 @@ def test_a_white_mask_of_any_size_and_number_of_dimensions_is_no_mask(
     run: Run, plain: Any, name: str, shape: tuple[int, ...]
 ) -> None:
     if (name, shape[0]) == ("CSCS_PasteFaces", 2):
-        with pytest.raises(ValueError, match="mask has 2 pictures; give it one for each of the 1 crops, or one"):
+        with pytest.raises(ValueError, match="mask has 2 images; connect one for each of the 1 crops, or a single one"):
             run(name, mask=torch.ones(shape))
         return
     assert_near(run(name, mask=torch.full(shape, 9.0, dtype=torch.float16)), plain(name))  # beyond 1, too
@@ -412,14 +413,14 @@ def test_a_white_mask_of_any_size_and_number_of_dimensions_is_no_mask(
 def test_a_black_mask_and_the_placeholder_of_load_image_allow_nothing(run: Run, name: str, black: Tensor) -> None:
     results = run(name, mask=black)
     if name == "CSCS_SelectFaces":
-        assert results["count"] == 0 and "0% of it is white in the mask" in results["skipped"]
+        assert results["count"] == 0 and "only 0% of it lies in the mask" in results["skipped"]
         return
     assert not results["mask"].any()
     assert "image" not in results or torch.equal(results["image"], run.usual["IMAGE"])
 
 
 def test_a_mask_that_does_not_reach_the_face_is_named_where_the_size_of_the_picture_is_not_known(run: Run) -> None:
-    with pytest.raises(ValueError, match="the mask is 48 x 40, and a face lies outside of it; give it the size of"):
+    with pytest.raises(ValueError, match="the mask is 48 x 40 and a face lies outside it; use a mask of the same size"):
         run("CSCS_FaceMask", mask=torch.zeros(1, 40, 48))
 
 
@@ -427,7 +428,7 @@ def test_with_its_picture_face_mask_stretches_a_mask_of_any_size(run: Run, plain
     image, crops = run.usual["IMAGE"], run.usual["CSCS_CROPS"]
     assert_near(run("CSCS_FaceMask", mask=torch.ones(1, 40, 48), image=image), plain("CSCS_FaceMask"))
     assert not run("CSCS_FaceMask", mask=torch.zeros(1, 40, 48), image=image)["mask"].any()
-    with pytest.raises(ValueError, match="crops are of a batch of at least 4 images, but image has 1"):
+    with pytest.raises(ValueError, match="crops come from a batch of at least 4 images, but image has 1"):
         run("CSCS_FaceMask", image=image, crops=replace(crops, frame=crops.frame + 3))
 
 
@@ -440,7 +441,7 @@ def test_a_value_of_another_pack_is_refused_by_the_name_of_the_input(run: Run, n
     for foreign in FOREIGN:
         inputs = {**everything(run, name), **NEEDED.get((name, part), {}), part: foreign}
         said = kind[5:].lower() if kind in MODELS else part
-        with pytest.raises(ValueError, match=f"{said} holds a .*connect|no {said} 'face'"):
+        with pytest.raises(ValueError, match=f"{said} holds a .*connect|unknown {said} 'face'"):
             run(name, **inputs)
 
 

@@ -42,13 +42,13 @@ def test_a_value_of_another_copy_of_the_pack_becomes_one_of_ours(border: Any) ->
 
 
 def test_a_value_of_another_pack_with_the_same_type_name_is_refused(border: Any) -> None:
-    with pytest.raises(ValueError, match=r"faces holds a dict, not what the nodes of CSCS make"):
+    with pytest.raises(ValueError, match=r"faces holds a dict; connect it to an output of a CSCS node"):
         border.host.rebuild({"boxes": []}, border.types.FaceSet, "faces")
 
 
 def test_faces_of_a_longer_batch_are_refused(border: Any) -> None:
     border.host.check_frames(torch.zeros(2, 4, 4, 3), two_faces(border.types), "faces")
-    with pytest.raises(ValueError, match=r"faces are of a batch of at least 2 images, but image has 1"):
+    with pytest.raises(ValueError, match=r"faces come from a batch of at least 2 images, but image has 1"):
         border.host.check_frames(torch.zeros(1, 4, 4, 3), two_faces(border.types), "faces")
 
 

@@ -96,11 +96,11 @@ def test_no_faces_are_no_crops(run: Any, none: Any) -> None:
     output = run("AlignFaces", picture(), none, "ffhq_512", "512")
     crops, images, masks = output.result
     assert len(crops) == 0 and images.shape == (0, 512, 512, 3) and masks.shape == (0, 512, 512)
-    assert output.ui == {"cscs_badge": ["0 faces cut out"]}
+    assert output.ui == {"cscs_badge": ["0 faces aligned"]}
 
 
 def test_faces_of_a_longer_batch_are_refused(run: Any, three: Any) -> None:
-    with pytest.raises(ValueError, match="faces are of a batch of at least 2 images, but image has 1"):
+    with pytest.raises(ValueError, match="faces come from a batch of at least 2 images, but image has 1"):
         run("AlignFaces", picture(1), three, "ffhq_512", "128")
 
 
@@ -128,10 +128,10 @@ def test_crops_laid_back_as_they_are_change_next_to_nothing(run: Any, crops: Any
     output = run("PasteFaces", picture(), crops, 0.0, 0.0)
     pasted, mask = output.result
     assert (pasted - picture()).abs().max() < 0.01 and mask.mean() > 0.2
-    assert output.ui["cscs_badge"] == ["3 faces laid back"] and len(output.ui["cscs_compare"]) == 2
+    assert output.ui["cscs_badge"] == ["3 faces pasted"] and len(output.ui["cscs_compare"]) == 2
 
 
-@pytest.mark.parametrize(("count", "height", "words"), [(2, 64, "has 2 pictures, but there are 3"), (3, 32, "square")])
+@pytest.mark.parametrize(("count", "height", "words"), [(2, 64, "has 2 images, but there are 3"), (3, 32, "square")])
 def test_edited_pictures_that_do_not_fit_the_crops_are_refused(
     run: Any, crops: Any, count: int, height: int, words: str
 ) -> None:
@@ -148,7 +148,7 @@ def test_a_mask_on_the_crops_limits_each_of_them(run: Any, crops: Any) -> None:
     torch.testing.assert_close(mask, alone)
     for shared in (torch.zeros(1, 16, 16), torch.zeros(16, 16)):
         assert not run("PasteFaces", picture(), crops, 0.0, 0.0, white, shared).result[1].any()
-    with pytest.raises(ValueError, match="mask has 2 pictures; give it one for each of the 3 crops, or one"):
+    with pytest.raises(ValueError, match="mask has 2 images; connect one for each of the 3 crops, or a single one"):
         run("PasteFaces", picture(), crops, 0.0, 0.0, white, torch.ones(2, 16, 16))
 
 
@@ -194,7 +194,7 @@ def test_a_mask_of_the_image_is_seen_by_the_crops_of_its_frame(run: Any, crops: 
 
 
 def test_a_mask_smaller_than_the_image_is_told(run: Any, crops: Any) -> None:
-    with pytest.raises(ValueError, match="the mask is 64 x 64, and a face lies outside of it"):
+    with pytest.raises(ValueError, match="the mask is 64 x 64 and a face lies outside it"):
         run("FaceMask", crops, **HULL, mask=torch.zeros(1, 64, 64))
 
 
@@ -207,14 +207,14 @@ def test_with_the_image_a_mask_of_any_size_is_stretched_to_it(run: Any, crops: A
         other = torch.nn.functional.interpolate(left[None], scale_factor=scale, mode="area")[0]
         done = run("FaceMask", crops, **WHOLE, mask=other, image=picture()).result[1]
         torch.testing.assert_close(done.round(), expected.round(), atol=0.02, rtol=0)
-    with pytest.raises(ValueError, match="crops are of a batch of at least 2 images, but image has 1"):
+    with pytest.raises(ValueError, match="crops come from a batch of at least 2 images, but image has 1"):
         run("FaceMask", crops, **WHOLE, image=picture(1))
 
 
 def test_a_mask_that_lets_nothing_change_says_so_on_the_node(run: Any, crops: Any) -> None:
     output = run("FaceMask", crops, **WHOLE, mask=torch.zeros(1, 64, 64), image=picture())
     assert not output.result[1].any()
-    assert output.ui == {"cscs_badge": ["3 masks, all black: the mask lets nothing change"]}
+    assert output.ui == {"cscs_badge": ["3 masks, all black: nothing can change"]}
 
 
 def test_attention_asks_for_what_it_needs(run: Any, crops: Any) -> None:
@@ -240,7 +240,7 @@ def identity(run: Any) -> Any:
     ("template", "resolution", "words"),
     [
         ("ffhq_512", "128", "choose resolution 256 or 512 .the crops have 128. in Align Faces"),
-        ("arcface_128", "256", "choose template ffhq_512 .the crops lie in another. in Align Faces"),
+        ("arcface_128", "256", "choose template ffhq_512 .the crops use another. in Align Faces"),
     ],
 )
 def test_crops_that_the_swapper_does_not_take_are_told_with_what_to_choose(
@@ -254,7 +254,7 @@ def test_crops_that_the_swapper_does_not_take_are_told_with_what_to_choose(
 def test_lite_says_that_it_has_no_attention(run: Any, three: Any, identity: Any, pack: Any) -> None:
     crops = run("AlignFaces", picture(), three, "ffhq_512", "128").result[0]
     lite = pack.module("nodes.loaded").Choice("swapper", "lite")
-    with pytest.raises(ValueError, match="no attention to show: cscs has"):
+    with pytest.raises(ValueError, match="no attention mask; only cscs"):
         run("FaceMask", crops, **{**HULL, "kind": "attention"}, identity=identity, swapper=lite)
 
 
@@ -369,14 +369,14 @@ def test_face_swap_gives_the_faces_of_all_frames_and_the_person_away(pack: Any, 
     _, _, _, faces, identity = output.result
     assert faces.frame.tolist() == [0, 0, 1, 1]
     assert identity.embedding.shape == (1, 128)
-    assert output.ui["cscs_badge"] == ["4 faces, likeness 0.50"]
+    assert output.ui["cscs_badge"] == ["4 faces, similarity 0.50"]
     assert len(output.ui["cscs_compare"]) == len(output.ui["cscs_picker"]) == 2
 
 
 def test_face_swap_without_faces_says_so_on_the_node(pack: Any, core: Any) -> None:
     core.faces, identity = 0, pack.nodes["CSCS_FaceIdentity"].execute(picture(1), "large-small").result[0]
     assert pack.nodes["CSCS_FaceSwap"].execute(picture(1), **SWAP, identity=identity).ui["cscs_badge"] == [
-        "no face replaced"
+        "no face swapped"
     ]
 
 

@@ -77,7 +77,7 @@ def test_no_images_is_no_faces(detect: Any) -> None:
     faces, preview, count, report = detect(pictures(0))
     assert len(faces) == count == 0
     assert preview.shape == (0, 32, 48, 3)
-    assert report == "no image came in"
+    assert report == "no images received"
 
 
 # Face Identity
@@ -91,7 +91,7 @@ def test_every_photo_of_the_batch_is_a_reference_with_its_preview(identify: Any,
 
 def test_a_photo_without_a_face_is_named(identify: Any, core: Any) -> None:
     core.faces = 0
-    with pytest.raises(ValueError, match="no face found in picture 0 of image"):
+    with pytest.raises(ValueError, match="no face found in image 0 of image"):
         identify(pictures(2))
 
 
@@ -101,10 +101,10 @@ def test_an_empty_batch_is_no_person(identify: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "look"), [("photo", None), ("painting", "find_painted")])
-def test_photos_wait_on_the_processor_until_it_is_their_turn(pack: Any, core: Any, name: str, look: str | None) -> None:
+def test_photos_wait_on_the_cpu_until_it_is_their_turn(pack: Any, core: Any, name: str, look: str | None) -> None:
     looks = {"look": getattr(pack.module("cscs_core.tasks.cross_domain"), look)} if look else {}
     away = SimpleNamespace(device=torch.device("meta"))  # a device that every photo would be moved to
-    pack.module("nodes.identity").read(pictures(2), away, name, **looks)
+    pack.module("nodes.identity").read_identity(pictures(2), away, name, **looks)
     assert [photo.device.type for photo in core.photos] == ["cpu", "cpu"]
 
 
@@ -126,8 +126,8 @@ def test_frames_reach_the_core_one_at_a_time_with_the_settings(swap: Any, core: 
     }
     assert image.shape == (3, 32, 48, 3) and mask.shape == (3, 32, 48)
     assert (image == 1).all() and (mask == 1).all()
-    assert "frame 2: 2 faces replaced" in report
-    assert "likeness to the source 0.50, to the person who was there 0.20" in report
+    assert "frame 2: 2 faces swapped" in report
+    assert "similarity to the source 0.50, to the original face 0.20" in report
 
 
 def test_a_frame_without_faces_is_untouched_and_the_report_says_so(swap: Any, core: Any, identify: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_face_model_of_another_detector_is_told_by_which_one_it_can_be_matched
 def test_no_frames_give_no_frames(swap: Any) -> None:
     image, mask, report = swap(pictures(0), source=pictures())
     assert image.shape == (0, 32, 48, 3) and mask.shape == (0, 32, 48)
-    assert report == "no image came in"
+    assert report == "no images received"
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 24), (16, 24), (1, 32, 48)])
@@ -199,7 +199,7 @@ def test_a_mask_of_any_size_is_stretched_over_the_frame(swap: Any, core: Any, sh
 def test_a_black_mask_is_explained(swap: Any) -> None:
     # LoadImage gives such a mask, 64 x 64, for a picture without alpha.
     report = swap(pictures(), source=pictures(), mask=torch.zeros(1, 64, 64))[2]
-    assert report.startswith("frame 0 is unchanged: the mask is black here") and "replaced" not in report
+    assert report.startswith("frame 0 is unchanged: the mask is black here") and "swapped" not in report
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_face_numbers_are_read_as_written(pack: Any, text: str, indices: list[in
 @pytest.mark.parametrize("text", ["first", "0;1", "-1", "1,", "0 1", "99999999999999999999", "0, 10000"])
 def test_other_text_is_refused_before_the_graph_runs(pack: Any, text: str) -> None:
     said = pack.nodes["CSCS_FaceSwap"].validate_inputs(text)
-    assert said.startswith(f"faces_index {text!r}: write numbers from 0 to 9999 with commas")
+    assert said.startswith(f"faces_index {text!r}: write numbers from 0 to 9999 separated by commas")
     assert pack.nodes["CSCS_SelectFaces"].validate_inputs("0", text) == said.replace("faces_index", "tracks", 1)
 
 

@@ -53,7 +53,7 @@ def test_what_is_there_is_listed_with_its_licence_and_state(load: Any, folder: P
     assert said["restorer"][2] == (
         "codeformer: S-Lab-1.0, non-commercial; codeformer.safetensors, needs spandrel: pip install spandrel"
     )
-    assert said["detector"][2].endswith("det_10g.safetensors, in torch")
+    assert said["detector"][2].endswith("det_10g.safetensors, runs in torch")
 
 
 def test_a_pack_of_insightface_is_listed_where_it_is(load: Any, folder: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_file_that_went_is_named_before_and_when_the_graph_runs(load: Any, fol
     assert load.validate_inputs("lite", "inswapper_128", "lite") is True
     (folder / "w600k_r50.onnx").unlink()
     said = load.validate_inputs("lite", "inswapper_128", "lite")
-    assert said.startswith("swapper inswapper_128: its files are not there") and str(folder) in said
+    assert said.startswith("swapper inswapper_128: its files are missing") and str(folder) in said
     assert said.endswith("or choose lite or warp")
-    with pytest.raises(ValueError, match="swapper inswapper_128: its files are not there"):
+    with pytest.raises(ValueError, match="swapper inswapper_128: its files are missing"):
         load.execute("lite", "inswapper_128", "lite")
 
 
@@ -92,7 +92,7 @@ def test_names_still_to_come_from_other_nodes_are_accepted(load: Any) -> None:
 
 def test_the_fingerprint_changes_with_the_files_alone(load: Any, folder: Path) -> None:
     def fingerprint() -> str:
-        return load.fingerprint_inputs("lite", "lite", "lite", "auto")
+        return load.fingerprint_inputs(detector="lite", swapper="lite", restorer="lite", device="auto")
 
     empty = fingerprint()
     assert fingerprint() == empty

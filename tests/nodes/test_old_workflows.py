@@ -109,7 +109,7 @@ def test_a_prompt_with_the_old_inputs_alone_runs_and_does_what_the_same_on_the_p
     swap, schema = pack.nodes["CSCS_FaceSwap"], pack.nodes["CSCS_FaceSwap"].GET_SCHEMA()
     assert swap.validate_inputs(inputs["faces_index"]) is True
     image, mask, report = swap.execute(**inputs).result[:3]
-    assert "frame 0: 1 face replaced" in report
+    assert "frame 0: 1 face swapped" in report
     assert not torch.equal(image, inputs["target"]) and torch.equal(image[mask == 0], inputs["target"][mask == 0])
     later = {part.id: part.default for part in schema.inputs if part.io_type in WIDGETS and part.id not in inputs}
     assert len(later) >= 8

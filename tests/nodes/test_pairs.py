@@ -60,10 +60,10 @@ def test_photographs_become_the_layout_of_the_release(run: Any, output: Path, ph
         files = {"0_gensrc.jpg", "0_gendst.jpg", "0_gendst.jpg_facethin.jpg", "0_gendst.jpg_facechubby.jpg"}
         assert {path.name for path in (output / FOLDER / "proxy_data" / name).iterdir()} == {name, *files}
         assert (output / FOLDER / "normal_data" / name).is_file()
-    assert f"{FOLDER}: pairs of {len(made)} of 3 photographs; 1 show no face" in report
-    assert "image 2: no face" in report and "2 faces can lend hair" in report
+    assert f"{FOLDER}: pairs made from {len(made)} of 3 photographs; 1 without a face" in report
+    assert "image 2: no face" in report and "there are only 2 faces to borrow hair" in report
     assert preview.shape == (1, 192 * len(made), 5 * 192, 3)
-    assert done.ui["cscs_badge"] == [f"pairs of {len(made)} of 3 photographs"]
+    assert done.ui["cscs_badge"] == [f"pairs from {len(made)} of 3 photos"]
     assert len(done.ui["images"]) == 1
 
 
@@ -121,14 +121,14 @@ def test_the_seed_stays_as_it_is_between_runs(pack: Any) -> None:
 
 def test_no_image_is_no_folder(run: Any, output: Path) -> None:
     preview, report, folder = run(torch.zeros(0, 32, 32, 3)).result
-    assert preview.shape[0] == 0 and report == "no image came in" and folder == FOLDER
+    assert preview.shape[0] == 0 and report == "no images received" and folder == FOLDER
     assert not list(output.iterdir())
 
 
 def test_a_folder_of_something_else_is_left_alone(run: Any, output: Path, photographs: Tensor) -> None:
     (output / FOLDER).mkdir()
     (output / FOLDER / "holiday.jpg").touch()
-    with pytest.raises(ValueError, match=r"holds holiday\.jpg and no manifest\.jsonl; choose an empty folder"):
+    with pytest.raises(ValueError, match=r"contains holiday\.jpg but no manifest\.jsonl; choose an empty folder"):
         run(photographs)
     assert [path.name for path in (output / FOLDER).iterdir()] == ["holiday.jpg"]
 
@@ -151,5 +151,5 @@ def test_names_stay_below_the_output_folder(pack: Any, tmp_path: Path, name: str
 def test_a_link_out_of_the_output_folder_is_refused(pack: Any, tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "away").symlink_to(tmp_path)
-    with pytest.raises(ValueError, match="leads out of the output folder; choose another one"):
+    with pytest.raises(ValueError, match="leads out of the output folder; choose another"):
         pack.module("nodes.pairs").inside(tmp_path / "output", "away/x")

@@ -114,7 +114,7 @@ def test_numbers_count_what_the_filters_left_and_all_others_have_a_line(select: 
     assert chosen.box[:, 0].tolist() == [20, 5] and count == 2
     assert skipped.splitlines() == [
         "frame 0: face at 0,0 (8 px wide): is narrower than 10 px",
-        "frame 0: face at 50,0 (30 px wide): number 1 is not asked for (0)",
+        "frame 0: face at 50,0 (30 px wide): number 1 was not requested (0)",
     ]
 
 
@@ -133,7 +133,7 @@ def test_a_mask_of_another_size_is_stretched_and_keeps_the_faces_in_white(select
     chosen, _, skipped = select(pictures(2), faces, mask=mask).result
     assert chosen.box[:, 0].tolist() == [0, 0] and chosen.frame.tolist() == [0, 1]
     assert skipped.splitlines()[0] == (
-        "frame 0: face at 60,0 (30 px wide): 0% of it is white in the mask, at least half must be"
+        "frame 0: face at 60,0 (30 px wide): only 0% of it lies in the mask, at least half must"
     )
 
 
@@ -165,8 +165,8 @@ def test_no_faces_no_images_and_all_faces_are_said(select: Any, crowd: Any, pack
     none = pack.module("cscs_core.types").FaceSet.empty()
     for image in (pictures(), pictures(0)):
         chosen, count, skipped = select(image, none, faces_index="0", mask=torch.ones(1, 4, 4)).result
-        assert len(chosen) == count == 0 and skipped == "no face came in"
-    assert select(pictures(), crowd((0, 0, 0, 9))).result[2] == "no face is left out"
+        assert len(chosen) == count == 0 and skipped == "no faces received"
+    assert select(pictures(), crowd((0, 0, 0, 9))).result[2] == "no face was left out"
 
 
 @pytest.mark.parametrize("name", ["faces_index", "tracks"])
@@ -194,8 +194,8 @@ def test_people_get_a_number_and_a_line_each(track: Any, crowd: Any) -> None:
     tracked, count, report = (done := track(pictures(3), faces)).result
     assert tracked.track.tolist() == [0, 1, 0, 1] and count == 2
     assert report.splitlines() == [
-        "person 0: 2 frames from 0 to 1, first at 60,4 (20 px wide)",
-        "person 1: 2 frames from 1 to 2, first at 0,0 (20 px wide)",
+        "person 0: 2 frames from 0 to 1, first seen at 60,4 (20 px wide)",
+        "person 1: 2 frames from 1 to 2, first seen at 0,0 (20 px wide)",
     ]
     assert done.ui == {"cscs_badge": ["2 people"]}
 
@@ -218,7 +218,7 @@ def test_cancel_stops_before_the_next_frame(track: Any, crowd: Any, looks: Any, 
 
 def test_nobody_is_no_person(track: Any, pack: Any) -> None:
     tracked, count, report = track(pictures(), pack.module("cscs_core.types").FaceSet.empty(), by_look=True).result
-    assert len(tracked) == count == 0 and report == "no face came in"
+    assert len(tracked) == count == 0 and report == "no faces received"
 
 
 # Preview Faces

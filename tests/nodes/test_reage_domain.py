@@ -62,7 +62,7 @@ def test_the_same_person_is_re_aged_and_the_frame_without_a_face_is_untouched(ru
     assert similarity > 0.6
     assert "frame 0: 1 face re-aged" in report and "two different people" not in report
     assert "frame 1 is unchanged: no face found" in report
-    assert done.ui["cscs_badge"] == [f"1 face, likeness before {similarity:.2f}"]
+    assert done.ui["cscs_badge"] == [f"1 face, similarity before {similarity:.2f}"]
     assert len(done.ui["cscs_compare"]) == 2
 
 
@@ -79,7 +79,7 @@ def test_at_strength_0_nothing_is_said_to_be_done(run: Any) -> None:
     assert torch.equal(aged.result[0], person(3)) and aged.ui["cscs_badge"] == ["no face re-aged"]
     assert aged.result[3] == "frame 0 is unchanged: strength is 0"
     crossed = run("CrossDomain", person(3), **{**CROSS, "strength": 0.0}, source=person(1))
-    assert torch.equal(crossed.result[0], person(3)) and crossed.ui["cscs_badge"] == ["no face replaced"]
+    assert torch.equal(crossed.result[0], person(3)) and crossed.ui["cscs_badge"] == ["no face swapped"]
     assert len(crossed.result[4]) == 0 and crossed.result[5] == "frame 0 is unchanged: strength is 0"
 
 
@@ -108,14 +108,14 @@ def test_paste_faces_makes_of_the_crops_what_the_node_shows(run: Any) -> None:
     torch.testing.assert_close(edited, image, atol=1e-5, rtol=0)
     assert torch.equal(image[0], target[0]) and (image[1] - target[1]).abs().max() > 0.1
     assert "frame 0 is unchanged: no face found; a lower detection_threshold" in report
-    assert done.ui["cscs_badge"][0].startswith("1 face, likeness 0.") and len(done.ui["cscs_compare"]) == 2
+    assert done.ui["cscs_badge"][0].startswith("1 face, similarity 0.") and len(done.ui["cscs_compare"]) == 2
 
 
 def test_faces_that_were_not_asked_for_stay(run: Any) -> None:
     target = torch.cat([person(3), person(4)], 2)
     image, _, _, _, crops, report = run("CrossDomain", target, **{**CROSS, "faces_index": "1"}, source=person(1)).result
     assert len(crops) == 1 and torch.equal(image[:, :, :200], target[:, :, :200])
-    assert "left alone: face at" in report and "number 0 is not asked for" in report
+    assert "skipped: face at" in report and "number 0 was not requested" in report
 
 
 def test_without_any_face_there_are_no_crops(run: Any) -> None:

@@ -72,6 +72,17 @@ def test_required_inputs_come_first_so_that_widget_values_keep_their_place(pack:
     assert optional == sorted(optional)
 
 
+SHARED = ("reference_threshold", "strength", "feather", "restore_visibility", "codeformer_weight", "colour_match")
+RANGE = ("io_type", "min", "max", "step", "options")
+
+
+@pytest.mark.parametrize("name", [*SHARED, "detection_threshold", "faces_order", "gender", "keep_eyes", "keep_mouth"])
+def test_an_input_has_one_range_in_all_nodes(pack: Any, name: str) -> None:
+    inputs = [part for node in pack.nodes.values() for part in node.GET_SCHEMA().inputs if part.id == name]
+    ranges = [[getattr(part, key, None) for key in RANGE] for part in inputs]
+    assert len(ranges) >= 2 and all(each == ranges[0] for each in ranges)
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_the_help_page_names_every_input_and_output_and_asks_for_consent(pack: Any, name: str) -> None:
     schema = pack.nodes[name].GET_SCHEMA()

@@ -100,7 +100,7 @@ def test_only_the_faces_that_are_given_are_told(nodes):
     faces = nodes("CSCS_DetectFaces", image=target)[0]
     done = nodes("CSCS_FaceReport", target=target, result=target, faces=faces[faces.frame == 1])
     assert [(row["frame"], row["face"]) for row in json.loads(done[1])] == [(1, 0)]
-    with pytest.raises(ValueError, match="faces are of a batch"):
+    with pytest.raises(ValueError, match="faces come from a batch"):
         nodes("CSCS_FaceReport", target=target[:1], result=target[:1], faces=faces)
 
 

@@ -84,8 +84,8 @@ def test_faces_are_found_in_each_frame_and_frames_without_one_are_untouched(benc
     assert (restored[0, 25:40, 25:35] - 0.5).abs().mean() < (image[0, 25:40, 25:35] - 0.5).abs().mean() / 2
     assert torch.equal(restored[mask == 0], image[mask == 0])
     lines = report.splitlines()
-    assert lines[0] == "frame 0: 1 face restored" and "frame 1 is unchanged: no face" in lines
-    assert lines[1].startswith("  face at ") and "likeness to itself " in lines[1]
+    assert lines[0] == "frame 0: 1 face restored" and "frame 1 is unchanged: no face found" in lines
+    assert lines[1].startswith("  face at ") and "similarity to the face before " in lines[1]
     assert done.ui["cscs_badge"] == ["2 faces restored"] and len(done.ui["cscs_compare"]) == 3
 
 
@@ -99,7 +99,7 @@ def test_faces_that_are_given_are_not_searched_for_and_belong_to_their_frames(be
 
 
 def test_faces_of_a_longer_batch_are_refused(bench: Bench) -> None:
-    with pytest.raises(ValueError, match="faces are of a batch of at least 3 images, but image has 2"):
+    with pytest.raises(ValueError, match="faces come from a batch of at least 3 images, but image has 2"):
         bench.run(pictures(2), faces=bench.faces)
 
 
@@ -115,7 +115,7 @@ def test_at_visibility_0_nothing_changes(bench: Bench) -> None:
     assert torch.equal(restored, image) and not mask.any() and bench.restorer.weights == []
     assert report.splitlines() == [
         "frame 0 is unchanged: restore_visibility is 0",
-        "frame 1 is unchanged: no face",
+        "frame 1 is unchanged: no face found",
         "frame 2 is unchanged: restore_visibility is 0",
     ]
     assert done.ui["cscs_badge"] == ["0 faces restored"]
@@ -156,7 +156,7 @@ def test_cancel_stops_before_the_next_frame(bench: Bench, host: Any) -> None:
 
 def test_no_frames_give_no_frames(bench: Bench) -> None:
     restored, mask, report = bench.run(pictures(0)).result
-    assert restored.shape == (0, 72, 112, 3) and mask.shape == (0, 72, 112) and report == "no image came in"
+    assert restored.shape == (0, 72, 112, 3) and mask.shape == (0, 72, 112) and report == "no images received"
 
 
 @pytest.mark.parametrize("channels", [1, 4])

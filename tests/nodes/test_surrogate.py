@@ -88,7 +88,7 @@ def test_no_face_is_no_work_and_no_error(run: Any, host: Any, everyone: Any, nam
     done = run(name, everyone[[]])
     crops, image, mask, report = done.result
     assert len(crops) == 0 and image.shape == (0, SIZE, SIZE, 3) and mask.shape == (0, SIZE, SIZE)
-    assert report == "no face came in"
+    assert report == "no faces received"
     assert done.ui == {"cscs_badge": ["no face"]}
     assert not host.loads
 
@@ -103,7 +103,7 @@ def test_cancel_is_obeyed(run: Any, host: Any, everyone: Any, name: str) -> None
 
 @pytest.mark.parametrize("name", NODES)
 def test_what_is_no_crops_is_refused(run: Any, name: str) -> None:
-    with pytest.raises(ValueError, match="crops holds a dict, not what the nodes of CSCS make"):
+    with pytest.raises(ValueError, match="crops holds a dict; connect it to an output of a CSCS node"):
         run(name, {"crops": []})
 
 
@@ -115,12 +115,12 @@ def test_without_strength_only_the_seed_is_left_and_nothing_changes(run: Any, ev
         NODES[0], everyone[[0]], expression=0.0, pose=0.0, light=0.0, damage=0.0, surroundings=False
     ).result
     torch.testing.assert_close(crops.pixels, everyone[[0]].pixels, rtol=0, atol=1e-5)
-    assert report == "face 0 of image 0: likeness 1.00, accepted at try 1; nothing changed"
+    assert report == "face 0 of image 0: similarity 1.00, accepted at try 1; nothing changed"
 
 
 def test_what_is_accepted_is_as_alike_as_asked(run: Any, pack: Any, everyone: Any) -> None:
     crops, _, _, report = run(NODES[0], everyone[:3], least_likeness=0.6).result
-    accepted = ["not accepted" not in line for line in report.splitlines()]
+    accepted = ["rejected" not in line for line in report.splitlines()]
     assert ((likeness(pack, everyone[:3], crops) >= 0.6) == torch.tensor(accepted)).all() and any(accepted)
 
 
@@ -130,7 +130,7 @@ def test_what_is_rejected_stays_and_the_report_says_so(run: Any, pack: Any, ever
     cosines = likeness(pack, everyone[[0, 1]], crops).tolist()
     assert len(crops) == 2
     for line, cosine in zip(report.splitlines(), cosines, strict=True):
-        assert f"likeness {cosine:.2f}, not accepted in 2 tries (likeness must be at least 1.00); " in line
+        assert f"similarity {cosine:.2f}, rejected 2 times (similarity must be at least 1.00); " in line
     assert done.ui == {"cscs_badge": ["2 faces, 0 accepted"]}
 
 
@@ -160,7 +160,7 @@ def test_a_mirrored_picture_lies_mirrored_in_its_image(run: Any, everyone: Any) 
 def test_somebody_else_is_in_the_same_place(run: Any, pack: Any, everyone: Any, kind: str) -> None:
     faces = everyone[[1, 3]]
     crops, _, _, report = run(NODES[1], faces, kind=kind, donors=everyone, tries=6, most_likeness=0.5).result
-    assert "not accepted" not in report
+    assert "rejected" not in report
     assert (likeness(pack, faces, crops) <= (0.6 if kind == "erase" else 0.5)).all()
     assert ((crops.pixels - faces.pixels)[..., 30:50, 24:40].abs().amax((1, 2, 3)) > 0.1).all()
     assert torch.equal(crops.pixels[..., :1, :], faces.pixels[..., :1, :])  # above the head
@@ -178,7 +178,7 @@ def test_the_person_connected_is_put_in(run: Any, pack: Any, loaded: Any, everyo
 def test_a_face_is_never_its_own_donor(run: Any, everyone: Any) -> None:
     crops, _, _, report = run(NODES[1], everyone[[0]], donors=everyone[[0]]).result
     assert same(crops, everyone[[0]])
-    assert report == "face 0 of image 0: unchanged, not accepted: nobody else is among the donors"
+    assert report == "face 0 of image 0: unchanged, rejected: no donor is another person"
 
 
 def test_nor_is_another_crop_of_it(run: Any, pack: Any, loaded: Any, everyone: Any) -> None:
@@ -187,9 +187,9 @@ def test_nor_is_another_crop_of_it(run: Any, pack: Any, loaded: Any, everyone: A
     faces = pack.module("cscs_core.pipeline").find(image, loaded)
     crops = pack.module("cscs_core.faces.align").align(image, faces, "arcface_112_v2", SIZE)
     done, _, _, report = run(NODES[1], crops, donors=everyone[[0]]).result
-    assert same(done, crops) and "nobody else is among the donors" in report
+    assert same(done, crops) and "no donor is another person" in report
     report = run(NODES[1], crops, donors=everyone[[0, 0, 2]]).result[3]
-    assert "donor 2, " in report and "not accepted" not in report
+    assert "donor 2, " in report and "rejected" not in report
 
 
 def test_the_report_names_the_donor_by_its_row(run: Any, everyone: Any) -> None:
@@ -198,7 +198,7 @@ def test_the_report_names_the_donor_by_its_row(run: Any, everyone: Any) -> None:
 
 
 def test_donors_without_a_face_are_refused(run: Any, everyone: Any) -> None:
-    with pytest.raises(ValueError, match="donors holds no face; connect Align Faces of photos with people, or discon"):
+    with pytest.raises(ValueError, match="donors has no faces; connect Align Faces of photos with people, or discon"):
         run(NODES[1], everyone, donors=everyone[[]])
 
 
@@ -208,7 +208,7 @@ def test_donors_without_a_face_are_refused(run: Any, everyone: Any) -> None:
 def test_with_everything_at_0_not_a_bit_changes(run: Any, everyone: Any) -> None:
     crops, _, _, report = run(NODES[2], everyone[[0, 5]]).result
     assert same(crops, everyone[[0, 5]])
-    assert report.splitlines()[1] == "face 1 of image 2: likeness 1.00, nothing changed"
+    assert report.splitlines()[1] == "face 1 of image 2: similarity 1.00, nothing changed"
 
 
 def test_what_is_told_is_done(run: Any, pack: Any, everyone: Any) -> None:

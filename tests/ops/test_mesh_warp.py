@@ -147,7 +147,7 @@ def test_the_batch_is_its_rows():
     for row in range(3):
         one = slice(row, row + 1)
         alone, _ = piecewise_affine(images[one], source[one], target[one], mesh.triangles(), 48)
-        torch.testing.assert_close(together[one], alone, atol=1e-5, rtol=0)
+        torch.testing.assert_close(together[one], alone, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("warp", ["affine", "plate"])

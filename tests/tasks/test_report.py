@@ -241,7 +241,7 @@ def test_frames_are_measured_each_with_its_own_faces(models, two):
 def test_pictures_without_faces_give_no_rows_and_other_sizes_are_refused(models, two):
     picture, faces = two
     assert report(picture, picture, FaceSet.empty(), models) == []
-    with pytest.raises(ValueError, match="the same pictures"):
+    with pytest.raises(ValueError, match="must have the same size"):
         report(picture, picture[..., 1:], faces, models)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from cscs_core.models import IResNet, IResNetConfig
+from cscs_core.models import IResNet, IResNetConfig, iresnet
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +79,8 @@ class Scrfd(nn.Module):
         chance = torch.Generator().manual_seed(2)
         for head in self.heads:
             for conv in head:  # pyright: ignore
-                conv.weight.data.normal_(0, 0.3, generator=chance)  # pyright: ignore
-                conv.bias.data.uniform_(0.5, 2.0, generator=chance)  # pyright: ignore
+                conv.weight.data.normal_(0, 0.3, generator=chance)
+                conv.bias.data.uniform_(0.5, 2.0, generator=chance)
             head[0].bias.data.fill_(-1.0)  # pyright: ignore
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -147,6 +147,16 @@ class Swapping(nn.Module):
         return torch.tanh(self.last(nnf.pad(x, (3, 3, 3, 3), mode="reflect"))) * 0.5 + 0.5
 
 
+NARROW = (8, 16, 24, 32)  # channels of an IResNet's stages
+
+
+def _iresnet() -> IResNet:
+    """Of few channels, but for those that it ends with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(iresnet, "WIDTHS", NARROW)
+        return IResNet(IResNetConfig(18))
+
+
 @pytest.fixture(scope="session")
 def nets() -> SimpleNamespace:
     """Builders of networks that come out the same every time."""
@@ -162,7 +172,8 @@ def nets() -> SimpleNamespace:
     return SimpleNamespace(
         scrfd=builder(Scrfd),
         swapping=builder(Swapping),
-        iresnet=builder(lambda: IResNet(IResNetConfig(18))),
+        iresnet=builder(_iresnet),
+        narrow=NARROW,
         settled=settled,
     )
 
@@ -184,6 +195,8 @@ def export() -> Callable[..., Path]:
     ) -> Path:
         if dynamo:
             pytest.importorskip("onnxscript")
+            if not hasattr(torch.export.Dim, "DYNAMIC"):
+                pytest.skip("the exporter of torch 2.6 and newer")
             options["dynamic_shapes"] = ({axis: torch.export.Dim.DYNAMIC for axis in free}, *({} for _ in inputs[1:]))
         elif free:
             options["dynamic_axes"] = {names[0]: {axis: f"axis{axis}" for axis in free}}
@@ -215,7 +228,9 @@ def by_onnxruntime() -> Callable[..., list[Tensor]]:
     onnxruntime = pytest.importorskip("onnxruntime")
 
     def run(path: Path, *inputs: Tensor) -> list[Tensor]:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # as torch has; more would wait for each other in a circle
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         feed = {entry.name: value.numpy() for entry, value in zip(session.get_inputs(), inputs, strict=True)}
         return [torch.from_numpy(value) for value in session.run(None, feed)]
 

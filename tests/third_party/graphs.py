@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cscs_core.hub.onnx.reader import read_graph
+from cscs_core.hub.onnx.torch_graph import read_graph
 from cscs_core.models.graph import GraphNet
 
 

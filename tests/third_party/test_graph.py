@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cscs_core.hub.onnx.reader import last_initialiser, read_graph
+from cscs_core.hub.onnx.reader import last_initializer, read_ports
+from cscs_core.hub.onnx.torch_graph import read_graph
 from cscs_core.hub.weights import load_model, save_model
 from cscs_core.io.files import BadInput
-from cscs_core.models.graph import GraphConfig, GraphNet, Node
+from cscs_core.models.graph import GraphConfig, GraphNet, Node, Port
 from cscs_core.models.operators import OPERATORS
 
 from .graphs import load_graph
@@ -183,6 +184,8 @@ def written(path: Path, op: str, opset: int, inputs: list[Tensor | None], consta
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}-{case[3]}")
 def test_an_operator_does_what_onnxruntime_does(tmp_path, by_onnxruntime, case):
     op, opset, inputs, attributes = case
+    if "noop_with_empty_axes" in attributes:
+        pytest.importorskip("onnxruntime", "1.24", reason="1.23, the last for Python 3.10, fails at it")
     inputs = [value if value is None else value.contiguous() for value in inputs]
     constant = 1 if op in CONSTANT or op in ("Conv", "Gather") or op.startswith("Reduce") else len(inputs)
     path = written(tmp_path / "a.onnx", op, opset, inputs, constant, **attributes)
@@ -226,9 +229,9 @@ def test_the_last_weight_is_kept_though_no_step_reads_it(tmp_path, nets, export)
     onnx.save(model, str(path))
     graph = load_graph(path)
     assert torch.equal(graph.weights[-1], W[0, 0])
-    assert torch.equal(last_initialiser(path), W[0, 0])
+    assert torch.equal(last_initializer(path), W[0, 0])
     save_model(tmp_path / "a.safetensors", graph, torch.float32)
-    loaded = load_model(tmp_path / "a.safetensors", arch="graph")
+    loaded = load_model(tmp_path / "a.safetensors", GraphNet)
     assert isinstance(loaded, GraphNet) and torch.equal(loaded.weights[-1], W[0, 0])
 
 
@@ -297,6 +300,25 @@ def test_what_does_not_run_in_torch_is_named_with_its_file(tmp_path, op, opset, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_weight_of_another_type_is_named_if_a_node_reads_it(tmp_path):
+    model = onnx.load(str(written(tmp_path / "a.onnx", "Mul", 13, [X, V.view(4, 1, 1)], 1)))
+    counts = onnx.numpy_helper.from_array(V.byte().view(4, 1, 1).numpy(), "counts")
+    model.graph.initializer.append(counts)
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    assert torch.equal(load_graph(tmp_path / "a.onnx")(X)[0], X * V.view(4, 1, 1))
+    model.graph.node[0].input[1] = "counts"
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(BadInput, match=r"a\.onnx: cannot be converted: 'counts' is uint8"):
+        read_graph(tmp_path / "a.onnx")
+
+
+def test_inputs_and_outputs_are_read_without_the_weights(tmp_path):
+    path = written(tmp_path / "a.onnx", "Conv", 11, [X, W], 1)
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="a.data", size_threshold=0)
+    (tmp_path / "a.data").unlink()
+    assert read_ports(path) == ((Port("in0", (2, 4, 7, 9)),), (Port("a", (2, 6, 5, 7)),))
+
+
 def test_an_operator_of_another_vendor_is_named(tmp_path):
     model = onnx.load(str(written(tmp_path / "a.onnx", "Relu", 13, [X], 1)))
     model.graph.node[0].domain = "com.microsoft"
@@ -333,11 +355,11 @@ def test_a_converted_file_of_a_newer_version_is_refused(tmp_path, nets, export):
     object.__setattr__(graph.config.nodes[0], "op", "Einsum")
     save_model(tmp_path / "a.safetensors", graph)
     with pytest.raises(BadInput, match=r"a\.safetensors: .*operator Einsum"):
-        load_model(tmp_path / "a.safetensors", arch="graph")
+        load_model(tmp_path / "a.safetensors", GraphNet)
 
 
 def test_a_graph_that_reads_what_nothing_makes_is_refused():
-    with pytest.raises(ValueError, match="nothing makes the value 'b'"):
+    with pytest.raises(ValueError, match="no node outputs the value 'b'"):
         GraphConfig((), (), (Node("Relu", ("b",), ("a",)),), {}, {})
 
 

@@ -65,7 +65,7 @@ def test_a_converted_file_computes_the_same(tmp_path, nets, export):
     inputs = torch.rand(1, 3, 32, 32), torch.randn(1, 512)
     graph = load_graph(export(tmp_path / "a.onnx", nets.swapping(), *inputs))
     save_model(tmp_path / "a.safetensors", graph, torch.float32)
-    loaded = load_model(tmp_path / "a.safetensors", arch="graph")
+    loaded = load_model(tmp_path / "a.safetensors", GraphNet)
     assert isinstance(loaded, GraphNet)
     assert loaded.config == graph.config
     assert_same(loaded(*inputs), graph(*inputs), 1e-6)
@@ -76,7 +76,7 @@ def test_half_precision_does_not_reach_small_constants(tmp_path, nets, export):
     inputs = torch.full((1, 3, 32, 32), 0.5), torch.randn(1, 512)
     graph = load_graph(export(tmp_path / "a.onnx", nets.swapping(), *inputs))
     save_model(tmp_path / "a.safetensors", graph, torch.float16)
-    picture = load_model(tmp_path / "a.safetensors", arch="graph")(*inputs)[0]
+    picture = load_model(tmp_path / "a.safetensors", GraphNet)(*inputs)[0]
     torch.testing.assert_close(picture, graph(*inputs)[0], atol=0.01, rtol=0)
 
 

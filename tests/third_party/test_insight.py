@@ -172,7 +172,7 @@ def test_a_pack_with_a_manifest_says_itself_what_its_files_are(tmp_path, pack, i
         torch.testing.assert_close(one, other)
     manifest["tasks"]["recognition"]["sha256"] = "0" * 64
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BadInput, match=r"its manifest and its files do not fit each other \(.*SHA-256") as caught:
+    with pytest.raises(BadInput, match=r"its manifest does not match its files \(.*SHA-256") as caught:
         load_pack(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -189,7 +189,7 @@ def test_what_is_wrong_with_a_pack_is_said(tmp_path, pack, insightface):
 
 def test_a_pack_that_is_not_there_is_never_looked_for_elsewhere(tmp_path, insightface):
     for name in ("buffalo_l", "antelopev2"):
-        with pytest.raises(BadInput, match=rf"{name}: holds no pack .*bundled detector"):
+        with pytest.raises(BadInput, match=rf"{name}: contains no insightface pack.*bundled detector"):
             load_pack(tmp_path / name)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cscs_core.faces.detectors.base import Detector
 from cscs_core.faces.detectors.scrfd import SCRFD
-from cscs_core.hub.onnx.runner import load_runner
+from cscs_core.hub.onnx.runner import Runner, load_runner
 from cscs_core.io.files import BadInput
 from cscs_core.models.graph import Port
 
@@ -27,23 +27,14 @@ class Tables:
 
     shape: tuple[int | None, ...] = (None, 3, None, None)
     columns: tuple[int | None, ...] = _WIDE
-    path: Path = Path("tables.onnx")
-    networks: tuple = ()
-    seen: tuple = ()
+    seen: tuple[Tensor, ...] = ()
 
     @property
-    def inputs(self) -> tuple[Port, ...]:
-        return (Port("x", self.shape),)
+    def runner(self) -> Runner:
+        outputs = tuple(Port(str(index), (None, columns)) for index, columns in enumerate(self.columns))
+        return Runner(Path("tables.onnx"), (Port("x", self.shape),), outputs, self.run)
 
-    @property
-    def outputs(self) -> tuple[Port, ...]:
-        return tuple(Port(str(index), (None, columns)) for index, columns in enumerate(self.columns))
-
-    def last_weight(self) -> Tensor:
-        raise NotImplementedError
-
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        x = inputs[0]
+    def run(self, x: Tensor) -> list[Tensor]:
         self.seen = (*self.seen, x)
         tables: list[list[Tensor]] = [[], [], []]
         for stride in (8, 16, 32):
@@ -59,7 +50,7 @@ class Tables:
 def test_a_face_lies_where_its_place_is():
     images = torch.zeros(2, 3, 96, 128)
     images[1, :, 40, 64] = 1.0  # a place of stride 8: column 8, row 5
-    detector: Detector = SCRFD(Tables(), size=128)
+    detector: Detector = SCRFD(Tables().runner, size=128)
     frame, box, points, score = detector(images, 0.5)
     assert frame.tolist() == [1]
     assert box.tolist() == [[44, 20, 84, 60]]
@@ -70,7 +61,7 @@ def test_a_face_lies_where_its_place_is():
 def test_faces_come_by_picture_and_then_by_score():
     images = torch.zeros(2, 3, 128, 128)
     images[0, :, 40, 16], images[0, :, 40, 96], images[1, :, 64, 64] = 0.6, 0.8, 1.0
-    frame, box, _, score = SCRFD(Tables(), size=128)(images, 0.5)
+    frame, box, _, score = SCRFD(Tables().runner, size=128)(images, 0.5)
     assert frame.tolist() == [0, 0, 1]
     assert score.tolist() == pytest.approx([0.72, 0.54, 0.9], abs=1e-5)
     assert box[:, 0].tolist() == [76, -4, 44]
@@ -79,7 +70,7 @@ def test_faces_come_by_picture_and_then_by_score():
 def test_a_picture_twice_the_window_has_its_faces_at_pixel_centres():
     images = torch.zeros(1, 3, 256, 256)
     images[0, :, 80:82, 128:130] = 1.0  # the pixel (64, 40) of the window
-    _, box, points, _ = SCRFD(Tables(), size=128)(images, 0.5)
+    _, box, points, _ = SCRFD(Tables().runner, size=128)(images, 0.5)
     assert ((box[0, :2] + box[0, 2:]) / 2).tolist() == [128.5, 80.5]
     assert points[0, 2].tolist() == [128.5, 80.5]
 
@@ -87,7 +78,7 @@ def test_a_picture_twice_the_window_has_its_faces_at_pixel_centres():
 def test_the_network_sees_rgb_in_the_upper_left_and_black_beside():
     network = Tables()
     colour = torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1)
-    SCRFD(network, size=64)(colour.expand(1, 3, 32, 64), 0.5)
+    SCRFD(network.runner, size=64)(colour.expand(1, 3, 32, 64), 0.5)
     (seen,) = network.seen
     assert seen.shape == (1, 3, 64, 64)
     expected = torch.tensor([127.5, 0.0, -63.75]) / 128
@@ -101,7 +92,7 @@ def test_a_face_is_found_in_a_picture_of_any_size(height, width):
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     shrink = max(height, width) / 128
     images = ((x - 0.6 * width).square() + (y - 0.4 * height).square()).lt((10 * shrink) ** 2).float()
-    _, box, points, _ = SCRFD(Tables(), size=128, overlap=1.0)(images.expand(1, 3, -1, -1), 0.5)
+    _, box, points, _ = SCRFD(Tables().runner, size=128, overlap=1.0)(images.expand(1, 3, -1, -1), 0.5)
     middle = (points[:, 2].amax(0) + points[:, 2].amin(0)) / 2
     assert (middle - torch.tensor([0.6 * width, 0.4 * height])).abs().max() < 4.5 * shrink  # places are 8 px apart
     torch.testing.assert_close(box[:, 2:] - box[:, :2], torch.full((len(box), 2), 40 * shrink), rtol=0.03, atol=0)
@@ -111,7 +102,7 @@ def test_a_picture_is_looked_at_twice_for_faces_that_fill_it():
     network = Tables()
     images = torch.zeros(1, 3, 640, 640)
     images[..., 300:341, 300:341] = 1.0
-    _, box, _, _ = SCRFD(network)(images, 0.5)
+    _, box, _, _ = SCRFD(network.runner)(images, 0.5)
     assert [tuple(seen.shape[2:]) for seen in network.seen] == [(640, 640), (128, 128)]
     sides = (box[:, 2:] - box[:, :2]).round().unique().tolist()
     assert sides == [40, 200]  # 40 of 128 px are 200 of 640
@@ -119,13 +110,13 @@ def test_a_picture_is_looked_at_twice_for_faces_that_fill_it():
 
 def test_a_network_made_for_one_window_is_asked_at_that():
     network = Tables((1, 3, 64, 96))
-    SCRFD(network)(torch.rand(1, 3, 200, 100), 0.5)
+    SCRFD(network.runner)(torch.rand(1, 3, 200, 100), 0.5)
     assert [tuple(seen.shape[2:]) for seen in network.seen] == [(64, 96)]
 
 
 def test_no_pictures_and_no_faces_are_nothing():
     for images in (torch.zeros(0, 3, 64, 64), torch.zeros(2, 3, 64, 64)):
-        frame, box, points, score = SCRFD(Tables(), size=64)(images, 0.5)
+        frame, box, points, score = SCRFD(Tables().runner, size=64)(images, 0.5)
         assert (frame.shape, box.shape, points.shape, score.shape) == ((0,), (0, 4), (0, 5, 2), (0,))
         assert frame.dtype == torch.long
 
@@ -135,13 +126,13 @@ def test_no_pictures_and_no_faces_are_nothing():
     [Tables(columns=_WIDE[:6]), Tables(columns=(*_WIDE[:3], 5, *_WIDE[4:])), Tables(shape=(None, 512))],
 )
 def test_what_is_no_scrfd_with_points_is_named(network):
-    with pytest.raises(BadInput, match=r"tables\.onnx: is no SCRFD detector with five points"):
-        SCRFD(network)
+    with pytest.raises(BadInput, match=r"tables\.onnx: is not an SCRFD detector with five points"):
+        SCRFD(network.runner)
 
 
 def test_a_window_that_its_strides_do_not_divide_is_named():
-    with pytest.raises(BadInput, match=r"tables\.onnx: a window of 100 px"):
-        SCRFD(Tables(), size=100)
+    with pytest.raises(BadInput, match=r"tables\.onnx: its input is 100 px on a side"):
+        SCRFD(Tables().runner, size=100)
 
 
 # Against insightface's own reading of the same file.

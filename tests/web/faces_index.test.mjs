@@ -40,5 +40,5 @@ test("empty marks every face, unreadable text none", () => {
 test("what is chosen is said in words", () => {
   assert.equal(describe("2,0", WORDS.en), "Chosen: 0, 2");
   assert.match(describe("", WORDS.en), /^All faces/);
-  assert.match(describe("x", WORDS.en), /no list of numbers/);
+  assert.match(describe("x", WORDS.en), /not a list of numbers/);
 });

@@ -134,7 +134,7 @@ def test_a_linked_faces_index_cannot_be_clicked(page: Any) -> None:
     page.executed("1", cscs_picker=[sheet()])
     page.look()
     assert face(page, 1).is_disabled()
-    assert page.page.get_by_text("A link into faces_index chooses.").is_visible()
+    assert page.page.get_by_text("faces_index is connected and decides.").is_visible()
 
 
 def test_the_divider_follows_pointer_and_keys(page: Any) -> None:
@@ -168,7 +168,7 @@ def test_faces_and_pictures_share_one_panel_and_its_frames(page: Any) -> None:
     page.look()
     page.page.get_by_role("button", name="Faces", exact=True).click()
     assert face(page, 2).is_visible()
-    page.page.get_by_role("button", name="Next picture").click()
+    page.page.get_by_role("button", name="Next image").click()
     assert not face(page, 2).is_visible() and face(page, 0).is_visible()
     assert page.page.get_by_text("2/2").is_visible()
     assert panel_height(page) < 220
@@ -266,7 +266,7 @@ def test_a_picture_that_is_gone_is_told(page: Any) -> None:
     page.load(graph(SWAP))
     page.executed("1", cscs_picker=[sheet("gone.jpg")])
     page.look()
-    page.page.get_by_text("The picture is gone.").first.wait_for()
+    page.page.get_by_text("The image is no longer available.").first.wait_for()
     face(page, 1).click()
     assert page.widget("1", "faces_index") == "1"
     page.shoot(f"gone_{page.name}")

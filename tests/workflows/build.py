@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 def face_swap() -> Graph:
     """## Face swap
 
-    Put a photo in *Target* and one in *Source*, press Run. Then click a numbered box on Face Swap to replace only
-    that face, and drag the slider to compare.
+    Put a photo in *Target* and one in *Source*, and press Run. Click a numbered box on Face Swap to swap only that
+    face, and drag the slider to compare.
 
-    Everything else has a sensible default. A model for sharper faces: **restorer**.
+    The other settings have sensible defaults. For sharper faces, choose a **restorer**.
 
     Only swap faces of people who agreed.
     """
@@ -43,12 +43,12 @@ def face_swap() -> Graph:
 def several_people() -> Graph:
     """## Several people
 
-    1. *Group*: the picture with several people.
-    2. *Who*: any photo of the one to be replaced by *New face A*. Select Faces finds that person by likeness.
-    3. The first face from the left that is left over gets *New face B*: the second Select Faces goes by number.
-       Click its boxes to choose others.
+    1. *Group*: the image with several people.
+    2. *Who*: any photo of the person who gets *New face A*. Select Faces finds this person by similarity.
+    3. The first face from the left gets *New face B*: the second Select Faces picks by number. Click its boxes to
+       choose other faces.
 
-    Each chain is Select, Align, Swap, Mask, Paste; the second pastes onto the result of the first.
+    Each chain is Select, Align, Swap, Mask, Paste. The second one pastes into the result of the first.
 
     Only swap faces of people who agreed.
     """
@@ -83,7 +83,7 @@ def several_people() -> Graph:
     first = _swapped(g, group, by_likeness["faces"], a["identity"], models["swapper"])
     second = _swapped(g, first, by_number["faces"], b["identity"], models["swapper"])
     g.node("CSCS_SaveImage", image=second, filename_prefix="CSCS/several_people", room=300)
-    g.node("PreviewAny", "Left alone, and why", source=by_likeness["skipped"])
+    g.node("PreviewAny", "Skipped faces, and why", source=by_likeness["skipped"])
     return g
 
 
@@ -98,11 +98,10 @@ def _swapped(g: Graph, image: Link, faces: Link, identity: Link, swapper: Link) 
 def identity_from_photos() -> Graph:
     """## One person from several photos
 
-    Three photos become one identity; a photo that shows somebody else is left out. *Save Identity* keeps it under a
-    name (a face model: it can identify the person, so it is written only when you switch the node on: select it,
-    Ctrl+M).
+    Three photos become one identity. A photo of another person is left out. *Save Identity* saves it to a file that
+    can identify the person, so the node is off: to switch it on, select it and press Ctrl+M.
 
-    The swap below uses a saved identity and blends it with the one from the photos.
+    The swap below blends the identity from the photos with a saved one.
 
     Only swap faces of people who agreed.
     """
@@ -126,12 +125,11 @@ def identity_from_photos() -> Graph:
 def proxy_pairs() -> Graph:
     """## Surrogates and proxy pairs
 
-    The method of CSCS: from a photo another picture of the *same* person (source surrogate) and *another* person in
-    the same place (target surrogate) are made. A swap of the two should give the photo back, so a network can learn
-    from them.
+    The CSCS method makes two images from a photo: another image of the *same* person (source surrogate) and *another*
+    person in the same place (target surrogate). Swapping one into the other should give the photo back, so a network
+    can learn from them.
 
-    *Proxy Pairs* writes them with a manifest into the output folder, ready for **cscs train**. It wants 24 photos or
-    more to do well.
+    *Proxy Pairs* writes them with a manifest to the output folder, ready for **cscs train**. Use 24 photos or more.
 
     Only use photos of people who agreed.
     """
@@ -156,10 +154,10 @@ def proxy_pairs() -> Graph:
 def re_age() -> Graph:
     """## Re-age by reference
 
-    Put a photo in *Today* and one or more of the same person at another age in *Another age*. The age comes from
-    the reference; pose, expression, light and hair stay those of today.
+    Put a photo in *Today* and a photo of the same person at another age in *Another age*. The age comes from that
+    reference. Pose, expression, light and hair stay as they are today.
 
-    **similarity** tells how sure the encoder is that both are one person.
+    **similarity** shows how similar the two faces are. A low value may mean two different people.
 
     Only swap faces of people who agreed.
     """
@@ -174,10 +172,10 @@ def re_age() -> Graph:
 def cross_domain() -> Graph:
     """## Painting to photo, photo to painting
 
-    Above: the face of a painting on a photo. Below: the face of a photo in a painting, with its colours and brush
+    Top: the face from a painting in a photo. Bottom: the face from a photo in a painting, with its colours and brush
     strokes.
 
-    **colour** and **texture** say how much the new face becomes like its surroundings.
+    Raise **colour** and **texture** to match the new face more closely to its surroundings.
 
     Only swap faces of people who agreed.
     """
@@ -196,10 +194,10 @@ def cross_domain() -> Graph:
 def stylise() -> Graph:
     """## Swap, then let a diffusion model redraw the face
 
-    Cross-Domain swaps and cuts out the face with some of its surroundings and a mask. A checkpoint (any; choose it)
-    redraws what the mask shows, in the words of the prompt, and Paste Faces puts the crop back where it was.
+    Cross-Domain swaps the face and crops it with some of its surroundings and a mask. A checkpoint of your choice
+    redraws the masked area from the prompt, and Paste Faces puts the crop back.
 
-    **denoise** 0.25 keeps the person, 0.6 follows the prompt.
+    **denoise** at 0.25 keeps the person, at 0.6 it follows the prompt.
 
     Only swap faces of people who agreed.
     """
@@ -241,10 +239,11 @@ def stylise() -> Graph:
 def video() -> Graph:
     """## A video
 
-    Faces are found in every frame and followed, so that the same person is replaced throughout: **tracks** of Select
-    Faces, 0 is who appears first. Frames without a face stay as they are, so sound and picture stay together.
+    Faces are detected and tracked in every frame, so that the same person is swapped throughout. Set the track number
+    in **tracks** of Select Faces; 0 is the person who appears first. Frames without a face stay as they are, so sound
+    and image stay in sync.
 
-    Long videos: cut them into parts that fit into memory.
+    Split long videos into parts that fit into memory.
 
     Only swap faces of people who agreed.
     """
@@ -268,8 +267,8 @@ def video() -> Graph:
 def quality_report() -> Graph:
     """## Which swapper is better here?
 
-    The same swap twice, by **lite** and by **warp**, the first made clearer by Restore Faces; Face Report measures
-    both: likeness to the source and to the face that was there, pose, expression, and whether the edge shows.
+    The same swap with **lite** and with **warp**; Restore Faces makes the first one clearer. Face Report measures both:
+    similarity to the source and to the original face, pose, expression, and whether the seam shows.
 
     Only swap faces of people who agreed.
     """

@@ -108,7 +108,7 @@ def studio() -> Iterator[Studio]:
 
 def load_model(at: Studio) -> Sheet:
     info = at.run("LoadModel")[3].splitlines()
-    return card(["info, with the bundled networks chosen:", "", *info])
+    return card(["info for the bundled networks:", "", *info])
 
 
 def restore_faces(at: Studio) -> Sheet:
@@ -120,7 +120,7 @@ def restore_faces(at: Studio) -> Sheet:
 
 def detect_faces(at: Studio) -> Sheet:
     marked = at.run("DetectFaces", image=at.group(), faces_order="left-right")
-    return row(("faces_order left-right: these numbers are for faces_index", marked[1]))
+    return row(("faces_order left-right: the numbers for faces_index", marked[1]))
 
 
 def select_faces(at: Studio) -> Sheet:
@@ -128,7 +128,7 @@ def select_faces(at: Studio) -> Sheet:
     faces = at.found(image)
     chosen = at.run("SelectFaces", image=image, faces=faces, faces_order="left-right", faces_index="0, 2")[0]
     shown = at.run("PreviewFaces", image=image, faces=faces, chosen=chosen, landmarks=False)[0]
-    return row(("faces_order left-right, faces_index 0, 2: the coloured ones are kept", shown))
+    return row(("faces_order left-right, faces_index 0, 2: the coloured faces are kept", shown))
 
 
 def track_faces(at: Studio) -> Sheet:
@@ -159,7 +159,7 @@ def paste_faces(at: Studio) -> Sheet:
     drawn = torch.cat([painted(one[None]) for one in crops.pixels.movedim(1, -1)])
     pasted = at.run("PasteFaces", image=image, crops=crops, faces_image=drawn, feather=0.03)[0]
     cells = [("image", image), ("faces_image: painted", drawn[[0]]), ("by a filter", drawn[[1]])]
-    return row(*cells, ("laid back", pasted))
+    return row(*cells, ("pasted", pasted))
 
 
 def face_mask(at: Studio) -> Sheet:
@@ -183,7 +183,7 @@ def face_mask(at: Studio) -> Sheet:
 def face_identity(at: Studio) -> Sheet:
     photos = torch.cat([album(at, 5), at.person(1)])
     _, preview, report = at.run("FaceIdentity", image=photos, outlier_threshold=0.45).args
-    words = [line.replace("similarity to the others", "likeness").split(": its")[0] for line in report.splitlines()]
+    words = [line.replace("similarity to the others", "similarity").split(": its")[0] for line in report.splitlines()]
     return row(*((word, preview[[index]]) for index, word in enumerate(words)))
 
 
@@ -197,15 +197,13 @@ def blend_identities(at: Studio) -> Sheet:
 
 def save_identity(at: Studio) -> Sheet:
     preview, report = at.run("FaceIdentity", image=at.person(2))[1], _saved(at, "somebody")
-    return beside(
-        preview, ["filename: somebody", "", "report:", *report.replace(", written", ",\nwritten").split("\n")]
-    )
+    return beside(preview, ["filename: somebody", "", "report:", *report.replace(", saved", ",\nsaved").split("\n")])
 
 
 def load_identity(at: Studio) -> Sheet:
     _saved(at, "somebody")
     cells = [at.run("LoadIdentity", file=name) for name in ("somebody", "example person 1", "example person 5")]
-    names = ("a file that Save Identity wrote", "example person 1, bundled", "example person 5, bundled")
+    names = ("saved by Save Identity", "example person 1, bundled", "example person 5, bundled")
     return row(*((name, cell[1]) for name, cell in zip(names, cells, strict=True)))
 
 
@@ -270,7 +268,7 @@ def explicit_adaptation(at: Studio) -> Sheet:
 def proxy_pairs(at: Studio) -> Sheet:
     preview = at.run("ProxyPairs", image=torch.cat([at.person(number) for number in range(1, 6)]), seed=1)[0]
     side, rows = preview.shape[2] // 5, (0, 1, 3)
-    names = ("photograph", "source", "target", "target, thinner", "target, chubbier")
+    names = ("photo", "source", "target", "target, thinner", "target, chubbier")
     cells = [[preview[:, y * side : (y + 1) * side, x * side : (x + 1) * side] for x in range(5)] for y in rows]
     bare = [row(*(("", cell) for cell in few), width=740) for few in cells[:-1]]
     return stack(*bare, row(*zip(names, cells[-1], strict=True), width=740))
@@ -279,7 +277,7 @@ def proxy_pairs(at: Studio) -> Sheet:
 def re_age(at: Studio) -> Sheet:
     """No example person is there at two ages, so the reference is somebody else, as the page says."""
     today, reference = at.person(2), at.person(3)
-    cells: list[Cell] = [("image", close(today)), ("reference (here somebody else)", close(reference))]
+    cells: list[Cell] = [("image", close(today)), ("reference (here another person)", close(reference))]
     for take, strength in (("whole face", 1.0), ("whole face", 0.5), ("skin", 1.0), ("fine detail", 1.0)):
         made = at.run("ReAge", image=today, reference=reference, take=take, strength=strength)[0]
         cells.append((f"take {take}" + f", strength {strength}" * (strength < 1), close(made)))
@@ -318,7 +316,7 @@ def several_people(at: Studio) -> Sheet:
         crops = at.run("AlignFaces", image=image, faces=faces)[0]
         made = at.run("SwapFaces", crops=crops, identity=at.identity(source))[0]
         image = at.run("PasteFaces", image=image, crops=made)[0]
-    return stack(row(("before", group)), row(("after: two have another face, the third stays as she was", image)))
+    return stack(row(("before", group)), row(("after: two faces are swapped, the third is unchanged", image)))
 
 
 def identity_from_photos(at: Studio) -> Sheet:
@@ -326,7 +324,7 @@ def identity_from_photos(at: Studio) -> Sheet:
     person, cut, _ = at.run("FaceIdentity", image=photos, outlier_threshold=0.45).args
     blend, between, _ = at.run("BlendIdentities", identity_a=person, identity_b=at.identity(1), share=0.4).args
     made = at.run("FaceSwap", target=at.person(4), identity=blend)[0]
-    names = ("a photo", "a second, made of it", "a third, made of it", "left out")
+    names = ("a photo", "a second, made from it", "a third, made from it", "left out")
     above = row(*((name, cut[[index]]) for index, name in enumerate(names)))
     cells = [("another person", at.person(1)), ("between the two", between), ("target", at.person(4))]
     return stack(above, row(*cells, ("result", made)))
@@ -366,7 +364,7 @@ def video(at: Studio) -> Sheet:
     after = at.run("PasteFaces", image=frames, crops=made)[0]
     return stack(
         row(*((f"frame {index}", frames[[index]]) for index in (0, 4, 8))),
-        row(*((f"frame {index}, one person replaced", after[[index]]) for index in (0, 4, 8))),
+        row(*((f"frame {index}, one person swapped", after[[index]]) for index in (0, 4, 8))),
     )
 
 
@@ -402,7 +400,7 @@ WORKFLOWS: dict[str, Callable[[Studio], Sheet]] = {
     "proxy_pairs": proxy_pairs,
     "re_age": lambda at: row(
         ("today", at.person(2)),
-        ("another age, here of somebody else", at.person(3)),
+        ("another age, here another person", at.person(3)),
         ("result", at.run("ReAge", image=at.person(2), reference=at.person(3))[0]),
     ),
     "cross_domain": both_domains,

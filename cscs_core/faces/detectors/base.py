@@ -1,4 +1,4 @@
-"""Where the faces are: boxes, five points and the dense mesh."""
+"""Face detection: boxes, five points and the dense mesh."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...ops.batching import map_in_chunks
 from ...types import FaceSet
 from ..landmarks import locate
 
-_CHUNK = 8  # pictures that go through the network at once
+_CHUNK = 8  # images that go through the network at once
 
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor]  # frames (F,), boxes (F, 4), five points (F, 5, 2), scores (F,) 0..1
@@ -24,16 +24,16 @@ class Detector(Protocol):
     """Anything that finds faces and their five points."""
 
     @property
-    def networks(self) -> tuple[nn.Module, ...]: ...  # what a host may move between devices
+    def networks(self) -> tuple[nn.Module, ...]: ...  # which a host may move between devices
 
     def __call__(self, images: Tensor, threshold: float) -> Found:
-        """Faces of images (B, 3, H, W) in 0..1 that score more than the threshold, by frame and then by score."""
+        """Faces in images (B, 3, H, W) 0..1 that score above the threshold, sorted by frame, then by score."""
         ...
 
 
 @runtime_checkable
 class Attributes(Protocol):
-    """A detector that also tells ages and genders."""
+    """A detector that also estimates age and gender."""
 
     def attributes(self, images: Tensor, frame: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         """Ages and genders of F faces, as the columns of a FaceSet, (B, 3, H, W), (F,), (F, 4) -> (F,), (F,)."""
@@ -41,7 +41,7 @@ class Attributes(Protocol):
 
 
 def detect(images: Tensor, detector: Detector, landmarks: FaceMesh, *, threshold: float = 0.5) -> FaceSet:
-    """Every face of every image, (B, 3, H, W) in 0..1, best score first within its frame."""
+    """All faces in images (B, 3, H, W) 0..1, best score first within each frame. Raises ValueError for other shapes."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
 

@@ -1,6 +1,6 @@
-"""Detection and recognition by package insightface (2.1 or newer), with packs of models that the user has.
+"""Detection and recognition with the insightface package (2.1 or newer) and model packs that the user has.
 
-Nothing is fetched: insightface is given the files themselves, never a name that it could look up.
+Nothing is downloaded: insightface is given file paths, never a model name that it could look up.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from ...io.files import BadInput, one_line
 from ..identity import Encoder
 from .base import Detector, Found
 
-_ELSE = "the bundled detector and encoder need none of it"
+_ELSE = "the bundled detector and encoder do not need it"
 _TASKS = ("detection", "recognition")
-_ATTRIBUTES = 96  # px: insightface tells networks for age and gender by this side
+_ATTRIBUTES = 96  # px: the input side by which insightface recognises networks for age and gender
 
 
 @dataclass(frozen=True)
 class PackDetector:
-    """The detector of a pack, one picture after another, as insightface runs it."""
+    """The detector of a pack, run by insightface on one image at a time."""
 
     model: Any  # insightface's SCRFD
-    people: Any = None  # insightface's Attribute, of packs that have a network for age and gender
+    people: Any = None  # insightface's Attribute, if the pack has a network for age and gender
     networks: tuple[nn.Module, ...] = ()
 
     def __call__(self, images: Tensor, threshold: float) -> Found:
-        found = [self.model.detect(picture, det_thresh=threshold) for picture in _pictures(images)]
+        found = [self.model.detect(picture, det_thresh=threshold) for picture in _to_bgr(images)]
         frame = torch.arange(len(found)).repeat_interleave(torch.tensor([len(rows) for rows, _ in found]).long())
         none = (np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32))
         rows, points = (torch.from_numpy(np.concatenate(part)).to(images) for part in zip(none, *found, strict=True))
         return frame.to(images.device), rows[:, :4], points, rows[:, 4]
 
     def attributes(self, images: Tensor, frame: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        """Ages and genders of faces, unknown without a network for them."""
+        """Ages and genders of F faces, (F, 4) boxes -> (F,) years, (F,) int64; NaN and -1 without a network for
+        them."""
         age, gender = box.new_full((len(box),), torch.nan), torch.full_like(frame, -1)
         if self.people is None:
             return age, gender
@@ -50,10 +51,10 @@ class PackDetector:
 
         for index in frame.unique().tolist():
             rows = (frame == index).nonzero()[:, 0].tolist()
-            (picture,) = _pictures(images[index : index + 1])
-            told = [self.people.get(picture, Face(bbox=box[row].cpu().numpy())) for row in rows]
-            gender[rows] = gender.new_tensor([int(one) for one, _ in told])
-            age[rows] = age.new_tensor([max(0.0, float(years)) for _, years in told])
+            (picture,) = _to_bgr(images[index : index + 1])
+            estimates = [self.people.get(picture, Face(bbox=box[row].cpu().numpy())) for row in rows]
+            gender[rows] = gender.new_tensor([int(one) for one, _ in estimates])
+            age[rows] = age.new_tensor([max(0.0, float(years)) for _, years in estimates])
         return age, gender
 
 
@@ -72,30 +73,30 @@ class PackEncoder:
         return self.model.input_size[0]
 
     def __call__(self, crops: Tensor) -> Tensor:
-        pictures = (crops * 255).round().clamp(0, 255).cpu().numpy()  # of eight bits, as insightface cuts them out
+        pictures = (crops * 255).round().clamp(0, 255).cpu().numpy()  # quantised to eight bits, as insightface's crops
         groups = [pictures] if self.model.input_shape[0] != 1 else np.split(pictures, len(pictures))
         rows = np.concatenate([self.model.forward(group) for group in groups])
         return nnf.normalize(torch.from_numpy(rows).to(crops), dim=-1)
 
 
 def packs(folders: Iterable[Path]) -> dict[str, Path]:
-    """The packs in folders laid out as insightface has them, FOLDER/models/PACK/*.onnx, the first of each name."""
+    """The packs found as FOLDER/models/PACK/*.onnx, insightface's layout; the first folder wins for each name."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("models/*")):
-            if any(_unpacked(path).glob("*.onnx")):
-                found.setdefault(path.name, _unpacked(path))
+            if any(_pack_folder(path).glob("*.onnx")):
+                found.setdefault(path.name, _pack_folder(path))
     return found
 
 
 def load_pack(path: Path, device: torch.device | str = "cpu") -> tuple[Detector, Encoder | None]:
     """The detector of a pack, and its recogniser if it has one.
 
-    Raises BadInput, saying what to do, without insightface, onnxruntime or the pack, and for a pack without a detector.
+    Raises BadInput, saying what to do, if insightface, onnxruntime or the pack is missing, or if it has no detector.
     """
-    path, device = _unpacked(path), torch.device(device)
+    path, device = _pack_folder(path), torch.device(device)
     if not any(path.glob("*.onnx")):
-        raise BadInput(f"{path}: holds no pack of insightface models; unpack its .onnx files there ({_ELSE})")
+        raise BadInput(f"{path}: contains no insightface pack; unpack its .onnx files there ({_ELSE})")
     try:
         from insightface.model_zoo import package_manifest  # pyright: ignore[reportMissingImports]
 
@@ -106,7 +107,7 @@ def load_pack(path: Path, device: torch.device | str = "cpu") -> tuple[Detector,
         ) from None
     models = _by_manifest(path, setup) if package_manifest.has_model_package_manifest(path) else _by_shape(path, setup)
     if "detection" not in models or not models["detection"].use_kps:
-        raise BadInput(f"{path}: has no detector with five points ({_ELSE})")
+        raise BadInput(f"{path}: has no detector with five points; use another pack ({_ELSE})")
     for model in models.values():
         warn_of_cpu(Path(model.model_file), model.session, device)
     detector = PackDetector(models["detection"], models.get("genderage"))
@@ -117,15 +118,15 @@ def load_pack(path: Path, device: torch.device | str = "cpu") -> tuple[Detector,
     return detector, PackEncoder(encoder, width, path.name)
 
 
-def _pictures(images: Tensor) -> list[np.ndarray]:
-    """(B, 3, H, W) as insightface takes pictures: H, W, BGR of eight bits."""
+def _to_bgr(images: Tensor) -> list[np.ndarray]:
+    """(B, 3, H, W) RGB 0..1 as insightface expects it: (H, W, 3) BGR uint8, one array per image."""
     pictures = (images * 255).round().clamp(0, 255).byte().flip(1).movedim(1, -1).cpu().numpy()
     return [np.ascontiguousarray(picture) for picture in pictures]
 
 
 def _by_shape(path: Path, setup: OnnxSetup) -> dict[str, Any]:
-    """Detector, recogniser and what tells age and gender, known by what goes in and out as insightface does, the first
-    of each kind."""
+    """Detector, recogniser and age-and-gender network, recognised by their inputs and outputs as insightface does; the
+    first of each kind."""
     models: dict[str, Any] = {}
     for file in sorted(path.glob("*.onnx")):
         inputs, outputs = read_ports(file)
@@ -144,7 +145,7 @@ def _by_shape(path: Path, setup: OnnxSetup) -> dict[str, Any]:
 
 
 def _by_manifest(path: Path, setup: OnnxSetup) -> dict[str, Any]:
-    """Detector and recogniser of a pack that says itself what its files are."""
+    """Detector and recogniser of a pack with a manifest that describes its files."""
     from insightface.model_zoo import package_manifest  # pyright: ignore[reportMissingImports]
 
     try:
@@ -158,9 +159,7 @@ def _by_manifest(path: Path, setup: OnnxSetup) -> dict[str, Any]:
         if isinstance(error, BadInput):
             raise
         reason = one_line(error)
-        raise BadInput(
-            f"{path}: its manifest and its files do not fit each other ({reason}); unpack it again"
-        ) from None
+        raise BadInput(f"{path}: its manifest does not match its files ({reason}); unpack the pack again") from None
 
 
 def _open(file: Path, setup: OnnxSetup, **named: Any) -> Any:
@@ -170,6 +169,6 @@ def _open(file: Path, setup: OnnxSetup, **named: Any) -> Any:
         return get_model(str(file), providers=setup.providers, sess_options=setup.options, **named)
 
 
-def _unpacked(path: Path) -> Path:
-    """A pack's folder, or the one of the same name in it: antelopev2 is zipped that way."""
+def _pack_folder(path: Path) -> Path:
+    """The folder with a pack's files: the given one, or one of the same name in it, as antelopev2 is zipped."""
     return path / path.name if not any(path.glob("*.onnx")) and (path / path.name).is_dir() else path

@@ -1,8 +1,8 @@
-"""SCRFD, the detector of insightface's packs (Guo et al. 2021), in its exported form.
+"""SCRFD, the detector of insightface packs (Guo et al. 2021), as exported to ONNX.
 
-Nine outputs: for the strides 8, 16 and 32 the scores, then the boxes, then the points, with two rows for each place of
-a map. A box is the four distances of its sides from the place, a point its offset from there, all in strides. Pictures
-are RGB, (value - 127.5) / 128 of 0..255, in the upper left of a window whose rest is black.
+Nine outputs: scores, then boxes, then points, each at strides 8, 16 and 32, with two rows (anchors) per cell. A box is
+the four distances of its sides from the cell, a point its offset from the cell, all in strides. Inputs are RGB,
+(value - 127.5) / 128 of 0..255, in the upper left corner of a window that is black elsewhere.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ from .base import Found
 
 _STRIDES = (8, 16, 32)
 _COLUMNS = (1, 1, 1, 4, 4, 4, 10, 10, 10)  # of the outputs
-_SMALL = 128  # px: the window of a second look, for faces that fill the picture
-_MOST = 4000  # best proposals of a call that are compared with each other: every pair takes memory
+_SMALL = 128  # px: window of a second pass, for faces that fill the image
+_MOST = 4000  # best proposals of a call that enter non-maximum suppression: memory grows with the square
 
 
 @dataclass(frozen=True)
 class SCRFD:
-    """Finds faces in pictures of any size, which it looks at in a square of `size` px and in a small one."""
+    """SCRFD on images of any size, scaled to a window of `size` px and to a small one."""
 
     runner: Runner
-    size: int = 640  # a multiple of 32; a network made for one window looks at that alone
-    overlap: float = 0.4  # IoU from which two boxes are one face
+    size: int = 640  # a multiple of 32; a network exported for a fixed window uses that one only
+    overlap: float = 0.4  # IoU from which two boxes count as the same face
 
     def __post_init__(self):
-        """Raises BadInput for a network that is no SCRFD with points."""
+        """Raises BadInput for a network that is not an SCRFD with five points."""
         ports, columns = self.runner.inputs, [port.shape[-1:] for port in self.runner.outputs]
         fits = [wide in ((), (None,), (right,)) for wide, right in zip(columns, _COLUMNS, strict=False)]
         if len(ports) != 1 or len(ports[0].shape) != 4 or len(columns) != len(_COLUMNS) or not all(fits):
             raise BadInput(
-                f"{self.runner.path}: is no SCRFD detector with five points, which makes {len(_COLUMNS)} tables of a "
-                f"picture, {', '.join(map(str, _COLUMNS))} wide"
+                f"{self.runner.path}: is not an SCRFD detector with five points, which takes one image and gives "
+                f"{len(_COLUMNS)} outputs, {', '.join(map(str, _COLUMNS))} columns wide"
             )
         if odd := [side for window in self.windows for side in window if side % _STRIDES[-1]]:
-            raise BadInput(f"{self.runner.path}: a window of {odd[0]} px; it must be a multiple of {_STRIDES[-1]}")
+            raise BadInput(
+                f"{self.runner.path}: its input is {odd[0]} px on a side, which must be a multiple of {_STRIDES[-1]}"
+            )
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -51,7 +53,7 @@ class SCRFD:
 
     @property
     def windows(self) -> list[tuple[int, int]]:
-        """Height and width of each look."""
+        """Height and width of the window of each pass."""
         height, width = self.runner.inputs[0].shape[2:]
         sizes = (self.size, _SMALL) if height is None and width is None and self.size > _SMALL else (self.size,)
         return [(height or size, width or size) for size in sizes]
@@ -68,7 +70,7 @@ class SCRFD:
         return frame[kept], box[kept], points[kept], score[kept]
 
     def look(self, images: Tensor, window: tuple[int, int], threshold: float) -> Found:
-        """Whatever scores more than the threshold in a window (height, width), faces several times over."""
+        """All proposals that score above the threshold in a window (height, width), before non-maximum suppression."""
         height, width = images.shape[-2:]
         scale = min(window[0] / height, window[1] / width)
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -81,18 +83,18 @@ class SCRFD:
             for first, columns in ((0, 1), (3, 4), (6, 10))
         )
         frame, row = (scores[..., 0] > threshold).nonzero(as_tuple=True)
-        place, stride = (value[row] for value in _places(window, images.device))
+        place, stride = (value[row] for value in _anchor_cells(window, images.device))
         away = boxes[frame, row] * stride
         corners = torch.stack([place - away[:, :2], place + away[:, 2:]], 1)
         points = place[:, None] + points[frame, row].view(-1, 5, 2) * stride[:, None]
-        # Pixel centres: what lies at x in the small picture lies at (x + 0.5) * ratio - 0.5 in the whole one.
+        # Pixel centres: x in the small image is (x + 0.5) * ratio - 0.5 in the original.
         ratio = images.new_tensor([width / size[1], height / size[0]])
         corners, points = (corners + 0.5) * ratio - 0.5, (points + 0.5) * ratio - 0.5
         return frame, corners.flatten(1), points, scores[frame, row, 0]
 
 
-def _places(window: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each row of the outputs looks from, (N, 2) x y pixels, and its stride, (N, 1)."""
+def _anchor_cells(window: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The cell of each output row, (N, 2) x y pixels, and its stride, (N, 1)."""
     places, strides = [], []
     for stride in _STRIDES:
         grid = pixel_grid(window[0] // stride, window[1] // stride, device).view(-1, 2)

@@ -1,4 +1,4 @@
-"""Face restorers: crops in, the same crops with clearer faces out."""
+"""Face restoration: crops in, the same crops with clearer faces out."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from ..align import align, resize
 from ..paste import paste, paste_mask
 from ..swappers.base import editable_area
 
-_CHUNK = 4  # faces that are worked on at once: memory does not grow with the crowd
+_CHUNK = 4  # faces that are restored at once, so that memory does not grow with their number
 
 
 class Restorer(Protocol):
-    """Anything that makes faces cut out by its template clearer."""
+    """Anything that makes faces in crops of its template clearer."""
 
     @property
-    def template(self) -> str: ...  # the alignment it works in
+    def template(self) -> str: ...  # the alignment of its crops
 
     @property
-    def size(self) -> int: ...  # its crop side, pixels
+    def size(self) -> int: ...  # crop side, pixels
 
-    def __call__(self, pixels: Tensor, weight: float) -> Tensor: ...  # (F, 3, S, S) 0..1 -> the same
+    def __call__(self, pixels: Tensor, weight: float) -> Tensor: ...  # (F, 3, S, S) 0..1 -> (F, 3, S, S) 0..1
 
 
 def restore(crops: Crops, restorer: Restorer, blend: float = 0.8, weight: float = 0.5) -> Crops:
-    """Every crop at the restorer's size, `blend` 0..1 of the way from the crop to what the restorer makes of it. Larger
-    crops stay as large and keep their detail: only the change is enlarged.
+    """Restored crops at the restorer's size, blended with the originals by `blend` 0..1; 0 returns the crops unchanged.
+    Larger crops keep their size and detail: only the change is enlarged.
 
-    `weight` is CodeFormer's fidelity, 0 what is likeliest of faces in general .. 1 what is in the crop; other restorers
-    ignore it. With blend 0 the crops are returned as they are.
+    `weight` 0..1 is CodeFormer's fidelity, from the most likely face at 0 to the crop's own at 1; other restorers
+    ignore it. Raises ValueError for values out of range.
     """
     for name, value in {"blend": blend, "weight": weight}.items():
         if not 0 <= value <= 1:
@@ -56,7 +56,7 @@ def restore(crops: Crops, restorer: Restorer, blend: float = 0.8, weight: float 
 
 @dataclass(frozen=True)
 class Restoration:
-    """A restorer and how it is used."""
+    """A restorer and its settings."""
 
     restorer: Restorer
     blend: float = 0.8  # 0..1
@@ -74,11 +74,11 @@ def restore_faces(
     limit: Tensor | None = None,
     check_cancel: CancelCheck = never_cancel,
 ) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, H, W) with these faces made clearer, and how much of each pixel may have changed, (B, 1, H, W).
+    """Images (B, 3, H, W) 0..1 with these faces restored, and a mask (B, 1, H, W) 0..1 of the pixels that may have
+    changed.
 
-    Only what the restorer changed is laid over, so that a face larger than its crops keeps its detail. `limit`
-    (B, 1, H, W) is where pixels may change. `check_cancel` is called between parts of the work and may stop
-    it by raising.
+    Only the restorer's change is pasted, so that faces larger than its crops keep their detail. `limit` (B, 1, H, W)
+    0..1 restricts where pixels may change. `check_cancel` is called between chunks and may stop the work by raising.
     """
     if not len(faces) or restoration.blend == 0:
         return images, images.new_zeros(images.shape[0], 1, *images.shape[-2:])
@@ -94,10 +94,10 @@ def restore_faces(
 
 @dataclass(frozen=True)
 class NetworkRestorer:
-    """GFPGAN, RestoreFormer or CodeFormer, as spandrel builds them."""
+    """GFPGAN, RestoreFormer or CodeFormer, built by spandrel."""
 
     architecture: str
-    network: nn.Module  # (F, 3, 512, 512) -1..1 -> the same, first in a tuple
+    network: nn.Module  # (F, 3, 512, 512) -1..1 -> the same shape and range, first in a tuple
     template: str = "ffhq_512"
     size: int = 512
 
@@ -108,47 +108,47 @@ class NetworkRestorer:
     @torch.no_grad()
     def __call__(self, pixels: Tensor, weight: float) -> Tensor:
         options = {"weight": weight} if self.architecture == "CodeFormer" else _OPTIONS[self.architecture]
-        # spandrel's own call is not used: it knows no weight, and hands GFPGAN and CodeFormer, which were trained on
-        # -1..1, the 0..1 that it was given.
+        # Not called through spandrel, which has no `weight` and passes its 0..1 input on to GFPGAN and CodeFormer,
+        # which were trained on -1..1.
         restored = self.network(pixels * 2 - 1, **options)[0]
         return ((restored + 1) / 2).clamp(0, 1)
 
 
-# GFPGAN adds noise: the one in its file, so that a face comes out the same every time.
+# GFPGAN adds noise: use the fixed noise stored in its file, so that results are reproducible.
 _OPTIONS = {"GFPGAN": {"randomize_noise": False, "return_rgb": False}, "RestoreFormer": {}, "CodeFormer": {}}
 
 
 def load_restorer_file(path: Path, device: torch.device | str = "cpu") -> NetworkRestorer:
-    """The restorer of a safetensors file, recognised by the names and shapes of its tensors.
+    """The restorer in a safetensors file, recognised by the names and shapes of its tensors.
 
-    Raises BadInput, naming the file, when `weights.read` does, when spandrel cannot be imported, or when the file holds
-    something else.
+    Raises BadInput, naming the file, if it cannot be read, if spandrel cannot be imported, or if the file is not a
+    known restorer.
     """
     tensors, _ = read(path)
     try:
         import spandrel  # pyright: ignore[reportMissingImports]
-    except (ImportError, RuntimeError) as error:  # the latter from a torchvision that was built for another torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError from a torchvision built for another torch version
         raise BadInput(f"{path}: restorers need spandrel: pip install spandrel ({one_line(error)})") from None
     registry = spandrel.MAIN_REGISTRY.copy()
     try:
         from spandrel_extra_arches import EXTRA_REGISTRY  # pyright: ignore[reportMissingImports]
     except ImportError:
-        extra = "; CodeFormer needs: pip install spandrel_extra_arches"
+        extra = "; CodeFormer also needs spandrel_extra_arches: pip install spandrel_extra_arches"
     else:
         extra = ""
         registry.add(*EXTRA_REGISTRY, ignore_duplicates=True)
-    known = f"known are {', '.join(_OPTIONS)}{extra}"
+    known = f"supported are {', '.join(_OPTIONS)}{extra}"
     try:
         model = spandrel.ModelLoader(registry=registry).load_from_state_dict(tensors)
     except spandrel.UnsupportedModelError:
-        raise BadInput(f"{path}: is no face restorer; {known}") from None
+        raise BadInput(f"{path}: is not a face restorer; {known}") from None
     except (RuntimeError, LookupError, ValueError, ArithmeticError, AssertionError) as error:
         raise BadInput(
-            f"{path}: does not fit the architecture that spandrel takes it for ({one_line(error)})"
+            f"{path}: does not match the architecture that spandrel recognised ({one_line(error)}); download it again"
         ) from None
     architecture = model.architecture
     if architecture.id not in _OPTIONS:
-        raise BadInput(f"{path}: is {architecture.name} ({model.purpose}), no face restorer; {known}")
+        raise BadInput(f"{path}: is {architecture.name} ({model.purpose}), not a face restorer; {known}")
     if odd := next((name for name, value in tensors.items() if not value.is_floating_point()), None):
         kind = str(tensors[odd].dtype).removeprefix("torch.")
         raise BadInput(f"{path}: {odd!r} is {kind}; convert it to float32: cscs convert {path}")

@@ -1,4 +1,4 @@
-"""Swapping: crops and a person in, crops with that person's face out."""
+"""Swapping: crops and an encoded identity in, crops with that person's face out."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from ..align import is_aligned_to
 
 
 class Swapper(Protocol):
-    """Anything that puts a person onto crops of its template."""
+    """Anything that puts a person's face onto crops of its template."""
 
     @property
-    def template(self) -> str: ...  # the alignment it works in
+    def template(self) -> str: ...  # the alignment of its crops
 
     @property
     def sizes(self) -> tuple[int, ...]: ...  # crop sides it accepts, pixels, the best last
 
     @property
-    def networks(self) -> tuple[nn.Module, ...]: ...  # what a host may move between devices
+    def networks(self) -> tuple[nn.Module, ...]: ...  # which a host may move between devices
 
     def encode(self, identity: Identity) -> Any:
-        """Whatever depends on the person alone, computed once."""
+        """Everything that depends on the identity alone, computed once."""
         ...
 
     def __call__(self, crops: Crops, person: Any, strength: float, /) -> Crops:
-        """Crops with the face of an encoded person, their mask saying where; strength 0..1, less keeps more of the
+        """Crops with the face of an encoded identity, masked where they changed; strength 0..1, lower keeps more of the
         target."""
         ...
 
 
 @runtime_checkable
 class Attentive(Protocol):
-    """A swapper that can show where the person counts in what it makes."""
+    """A swapper with attention masks: where its output comes from the identity."""
 
     def attention(self, crops: Crops, person: Any, /) -> Tensor:
-        """Crops as they were before the swap -> (F, 1, S, S), 0 all the target's .. 1 all the person's."""
+        """Crops before the swap -> (F, 1, S, S), from 0 (all target) to 1 (all identity)."""
         ...
 
 
 class NoAttention(ValueError):
-    """Attention was asked of a swapper that has none."""
+    """The swapper has no attention masks."""
 
     def __init__(self):
         super().__init__(
-            "this swapper has no attention to show: cscs has, and generators of its kind trained with `cscs train`; "
-            "connect one of them, or choose another kind of mask"
+            "this swapper has no attention mask; only cscs and AEI generators trained with `cscs train` have one: "
+            "connect one of these, or choose another kind of mask"
         )
 
 
 def check_fits(crops: Crops, swapper: Swapper, of_any_size: bool = False) -> None:
-    """Raises ValueError, saying what to choose in Align Faces, for crops that are not as the swapper takes them."""
+    """Raises ValueError, saying what to choose in Align Faces, if the crops' size or template does not fit."""
     if not len(crops):
         return
     wrong = []
     if crops.size not in swapper.sizes and not of_any_size:
         wrong.append(f"resolution {' or '.join(map(str, swapper.sizes))} (the crops have {crops.size})")
     if not is_aligned_to(crops, swapper.template):
-        wrong.append(f"template {swapper.template} (the crops lie in another)")
+        wrong.append(f"template {swapper.template} (the crops use another)")
     if wrong:
         raise ValueError(f"this swapper does not fit the crops: choose {' and '.join(wrong)} in Align Faces")
 
@@ -72,8 +72,8 @@ def check_fits(crops: Crops, swapper: Swapper, of_any_size: bool = False) -> Non
 def swap(
     crops: Crops, person: Any, swapper: Swapper, strength: float = 1.0, check_cancel: CancelCheck = never_cancel
 ) -> Crops:
-    """Every crop with the face of the person, as encoded by this swapper; its mask says where. Strength 0 changes
-    nothing."""
+    """Crops with the face of an identity encoded by this swapper, masked where they changed. Strength 0..1; 0 changes
+    nothing. Raises ValueError for a strength out of range or a crop size that the swapper does not take."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it must be between 0 and 1")
     if not len(crops) or strength == 0:
@@ -86,8 +86,8 @@ def swap(
 
 
 def attention(crops: Crops, person: Any, swapper: Swapper, check_cancel: CancelCheck = never_cancel) -> Tensor:
-    """Where the person, as encoded by this swapper, counts in the crops, (F, 1, S, S) 0..1. Raises NoAttention for a
-    swapper that cannot say."""
+    """Where the swapped crops would come from the encoded identity, (F, 1, S, S) 0..1. Raises NoAttention if the
+    swapper has no attention masks."""
     if not isinstance(swapper, Attentive):
         raise NoAttention
     if not len(crops):
@@ -97,15 +97,15 @@ def attention(crops: Crops, person: Any, swapper: Swapper, check_cancel: CancelC
 
 
 def blend_identity(own: Tensor, other: Tensor, strength: float) -> Tensor:
-    """Between two identities, (N, Z), (1, Z) -> (N, Z): the direction mixed and the norm too, so that a half is as
-    strong a face as either."""
+    """Interpolates between identity vectors, (N, Z), (1, Z) -> (N, Z): directions and norms separately, so that vectors
+    in between are not shorter."""
     norm = torch.lerp(own.norm(dim=-1, keepdim=True), other.norm(dim=-1, keepdim=True), strength)
     return nnf.normalize(torch.lerp(own, other.expand_as(own), strength), dim=-1) * norm
 
 
 def editable_area(crops: Crops, check_cancel: CancelCheck = never_cancel) -> Tensor:
-    """Where a swapper that makes the whole crop may change the picture, (F, 1, S, S): the face with some room for a
-    wider one, fading out before hair and background, which the picture itself shows better."""
+    """Where a swapper that generates the whole crop may change the image, (F, 1, S, S) 0..1: the face with a margin for
+    a wider one, faded out towards hair and background, which stay the target's."""
     size = crops.size
 
     def draw(mesh: Tensor) -> Tensor:
@@ -115,5 +115,5 @@ def editable_area(crops: Crops, check_cancel: CancelCheck = never_cancel) -> Ten
 
 
 def largest_size(swapper: Swapper, most: int) -> int:
-    """The largest side of a crop that a swapper takes and that is at most so many pixels; its smallest, if none is."""
+    """The largest crop side of a swapper that is at most `most` pixels; its smallest if there is none."""
     return max((side for side in swapper.sizes if side <= most), default=min(swapper.sizes))

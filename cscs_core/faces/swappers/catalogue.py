@@ -1,4 +1,4 @@
-"""Every swapper by its name: the bundled ones, CSCS, those that the user's folders hold; or by its training run."""
+"""Swappers by name: the bundled ones, CSCS, and those in the user's folders; or by the folder of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...hub.registry import EMBEDDINGS, MODELS, ModelSpec, SwapperSpec
 from ...hub.store import Store, listing, lookup, resolve
 from ...hub.weights import load_model
 from ...io.files import BadInput
-from ...models import FusedAEINet, IdAdapter, IResNet, for_inference
+from ...models import AEINet, IdAdapter, IResNet, for_inference
 from .base import Swapper
 from .cscs import CSCSSwapper
 from .lite import load_lite
@@ -23,11 +23,11 @@ DEFAULT_SWAPPER = "lite"
 BUNDLED = (DEFAULT_SWAPPER, "warp")
 _FILES = {name: spec for name, spec in MODELS.items() if spec.swapper and spec.swapper.embedding != "cscs"}
 SWAPPERS = (*BUNDLED, "cscs", *_FILES)
-_CSCS = {"cscs_generator": "aei", "cscs_encoder": "iresnet", "cscs_adapter": "id_adapter"}  # file and architecture
+_CSCS = ("cscs_generator", "cscs_encoder", "cscs_adapter")
 
 
 def available(store: Store) -> list[str]:
-    """The swappers that can be loaded here and now."""
+    """The swappers whose files are installed."""
     files = listing(store)
     cscs = ["cscs"] if all(_converted(file) in files for file in _CSCS) else []
     return [
@@ -40,8 +40,8 @@ def available(store: Store) -> list[str]:
 def load_swapper(
     name: str, store: Store, device: torch.device | str = "cpu", sessions: torch.device | str | None = None
 ) -> Swapper:
-    """The swapper of that name, or of the run folder of that path, ready on the device; `sessions` is where onnxruntime
-    runs, the device if not given. Raises BadInput if there is none or its files are missing."""
+    """The swapper with this name, or from the training run in this folder, on the device. `sessions` is the device for
+    onnxruntime, `device` if not given. Raises BadInput for an unknown name or missing files."""
     if name == "lite":
         return load_lite(device)
     if name == "warp":
@@ -52,11 +52,11 @@ def load_swapper(
         return _load_file(name, store, device, sessions)
     if Path(name).is_dir():
         return load_trained(Path(name), store, device)
-    raise BadInput(f"no swapper {name!r}; there are {', '.join(SWAPPERS)}, or the folder of a training run")
+    raise BadInput(f"unknown swapper {name!r}; choose one of {', '.join(SWAPPERS)}, or the folder of a training run")
 
 
 def public(name: str) -> str:
-    """What may be said of a swapper to anybody who sees its pictures: a folder's path is the user's own business."""
+    """The name of a swapper that may be written into output images; the path of a user's folder is kept private."""
     return name if name in SWAPPERS else "trained"
 
 
@@ -64,18 +64,23 @@ def _load_cscs(store: Store, device: torch.device | str) -> CSCSSwapper:
     files = listing(store)
     if missing := [_converted(file) for file in _CSCS if _converted(file) not in files]:
         names = ", ".join(missing)
-        raise BadInput(f"swapper cscs: {names} not found in {store.home}; `cscs fetch cscs` gets the published weights")
+        raise BadInput(
+            f"swapper cscs: {names} not found in {store.home}; `cscs fetch cscs` downloads the published weights"
+        )
     paths = [files[_converted(file)] for file in _CSCS]
-    generator, encoder, adapter = (
-        for_inference(load_model(path, device, arch)) for path, arch in zip(paths, _CSCS.values(), strict=True)
-    )
-    adapter = cast(IdAdapter, adapter)
+    generator = for_inference(load_model(paths[0], AEINet, device))
+    encoder = for_inference(load_model(paths[1], IResNet, device))
+    adapter = for_inference(load_model(paths[2], IdAdapter, device))
     width = adapter.config.embedding * (2 if adapter.config.kind == "concat" else 1)
-    if cast(FusedAEINet, generator).config.identity != width:
-        raise BadInput(f"{paths[0]} does not fit {paths[2]}, an adapter of kind {adapter.config.kind}")
-    if cast(IResNet, encoder).config.embedding != adapter.config.embedding:
-        raise BadInput(f"{paths[1]} does not fit {paths[2]}: their vectors are of different widths")
-    return CSCSSwapper(cast(FusedAEINet, generator), cast(IResNet, encoder), adapter)
+    if generator.config.identity != width:
+        raise BadInput(
+            f"{paths[0]} does not fit {paths[2]}, an adapter of kind {adapter.config.kind}; use files of one release"
+        )
+    if encoder.config.embedding != adapter.config.embedding:
+        raise BadInput(
+            f"{paths[1]} does not fit {paths[2]}: their embeddings differ in length; use files of one release"
+        )
+    return CSCSSwapper(generator, encoder, adapter)
 
 
 def _load_file(name: str, store: Store, device: torch.device | str, sessions: torch.device | str | None) -> OnnxSwapper:
@@ -84,16 +89,18 @@ def _load_file(name: str, store: Store, device: torch.device | str, sessions: to
     paths = [resolve(store, part) for part in parts]
     if missing := [part.file for part, path in zip(parts, paths, strict=True) if path is None]:
         names = " and ".join(missing)
-        raise BadInput(f"swapper {name}: {names} not here; `cscs models` says where to get them and to put them")
+        raise BadInput(
+            f"swapper {name}: {names} not installed; `cscs models` shows where to get them and where to put them"
+        )
     path, *encoders = cast(list[Path], paths)
     return load_onnx_swapper(path, cast(SwapperSpec, spec.swapper), encoders, device, sessions)
 
 
 def _parts(spec: ModelSpec) -> list[ModelSpec]:
-    """The files of a swapper: its own and those that make its embeddings."""
+    """The files of a swapper: its own and those of its encoder."""
     return [spec, *(MODELS[name] for name in EMBEDDINGS[cast(SwapperSpec, spec.swapper).embedding])]
 
 
 def _converted(name: str) -> str:
-    """The file that `cscs convert` makes of a network of CSCS; unlike a published one it has no hash that we know."""
+    """The file that `cscs convert` makes from a network of CSCS; unlike a published file it has no known hash."""
     return f"{name}.safetensors"

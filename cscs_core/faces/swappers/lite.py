@@ -1,6 +1,6 @@
-"""The `lite` swapper, the bundled one: the face that `warp` lays on, and a small network that makes it belong there.
+"""The bundled `lite` swapper: the `warp` swapper, and a small network that refines its result.
 
-The network sees the face in a crop of 256 px and says what to add; larger crops keep the detail of the face laid on.
+The refiner sees a crop of 256 px and predicts what to add; larger crops keep the detail of the warped face.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .base import editable_area
 from .warp import WarpSwapper
 
 SIZE = 256  # px, side of the crops that the refiner works on
-LEFT, TOP, SIDE = 32, 58, 192  # px, the part of these that it sees: few faces reach further
+LEFT, TOP, SIDE = 32, 58, 192  # px, the window of the crop that it sees: few faces extend beyond it
 
 
 @dataclass(frozen=True)
 class LitePerson:
-    """A person as both halves know them."""
+    """An identity as encoded for `warp` and for the refiner."""
 
-    photos: Identity  # one is laid on
-    z: Tensor  # (1, 128) unit
+    photos: Identity  # one of them is warped
+    z: Tensor  # (1, 128) unit embedding
 
 
 @dataclass(frozen=True)
 class LiteSwapper:
-    """`warp`, and the refiner over what it makes."""
+    """`warp`, followed by the refiner."""
 
     refiner: Refiner
     encoder: LiteEncoder
@@ -47,12 +47,12 @@ class LiteSwapper:
         return (self.refiner, *self.encoder.networks)
 
     def encode(self, identity: Identity) -> LitePerson:
-        """The embedding is the refiner's own encoder's, whichever the identity came with."""
+        """The reference crops, and an embedding from the refiner's own encoder, whatever encoder the identity has."""
         photos = self.warp.encode(identity)
         return LitePerson(photos, photos.average(embed_crops(photos.crops, self.encoder))[None])
 
     def __call__(self, crops: Crops, person: LitePerson, strength: float = 1.0) -> Crops:
-        """The crops with the person's face; their mask says where, and fades with the strength."""
+        """The crops with the person's face; the mask says where, and is scaled by the strength 0..1."""
         if not len(crops):
             return crops
         laid = self.warp(crops, person.photos)
@@ -65,32 +65,31 @@ class LiteSwapper:
         size = (crops.size, crops.size)
         if crops.size != SIZE:
             change, taken = (nnf.interpolate(x, size, mode="bicubic", align_corners=False) for x in (change, taken))
-        covered = torch.maximum(laid.mask, crops.mask * (3 * taken).clamp(0, 1))  # all but the last of its fading
+        # Full mask except where the change has almost faded out.
+        covered = torch.maximum(laid.mask, crops.mask * (3 * taken).clamp(0, 1))
         return replace(crops, pixels=(laid.pixels + change).clamp(0, 1), mask=covered * strength)
 
 
 def refiner_window(pictures: Tensor) -> Tensor:
-    """What the refiner sees of crops, (F, C, 256, 256) -> (F, C, 192, 192)."""
+    """The refiner's window of the crops, (F, C, 256, 256) -> (F, C, 192, 192)."""
     return pictures[..., TOP : TOP + SIDE, LEFT : LEFT + SIDE]
 
 
 def change_weight(crops: Crops) -> Tensor:
-    """How much of the change is taken, (F, 1, S, S): all of it within the face, none at its outline. There the refiner
-    may paint what pleases a recogniser, above all along the hair."""
+    """The weight of the refiner's change, (F, 1, S, S): 1 within the face, 0 at its outline, where the refiner tends to
+    paint artefacts that please a recogniser, above all along the hair."""
     return mask.feather(mask.hull(crops.mesh, crops.size), 0.06 * crops.size)
 
 
 def window_mask(pictures: Tensor) -> Tensor:
-    """1 where the refiner sees the crops, 0 elsewhere, with a soft edge, (F, C, 256, 256) -> (1, 1, 256, 256)."""
+    """1 inside the refiner's window, 0 elsewhere, with a soft edge, (F, C, 256, 256) -> (1, 1, 256, 256)."""
     frame = pictures.new_zeros(1, 1, SIZE, SIZE)
     refiner_window(frame).fill_(1.0)
     return mask.feather(frame, 6.0)
 
 
 def load_lite(device: torch.device | str = "cpu") -> LiteSwapper:
-    """The bundled networks."""
-    refiner = weights.load_model(weights.LITE / "refiner.safetensors", device, "refiner")
-    encoder = weights.load_model(weights.LITE / "encoder.safetensors", device, "identity_encoder")
-    refiner, encoder = for_inference(refiner), for_inference(encoder)
-    assert isinstance(refiner, Refiner) and isinstance(encoder, IdentityEncoder)
-    return LiteSwapper(refiner, LiteEncoder(encoder))
+    """The swapper with the bundled weights, on the device."""
+    refiner = weights.load_model(weights.LITE / "refiner.safetensors", Refiner, device)
+    encoder = weights.load_model(weights.LITE / "encoder.safetensors", IdentityEncoder, device)
+    return LiteSwapper(for_inference(refiner), LiteEncoder(for_inference(encoder)))

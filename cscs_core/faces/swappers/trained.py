@@ -1,10 +1,10 @@
-"""A swapper out of the folder of a training run: the weights that the run kept, and the encoder that conditioned it.
+"""A swapper from the folder of a training run: the weights of the run, and the encoder that it was trained with.
 
-    generator.safetensors   its metadata say the size of the pictures, and which encoder it was
+    generator.safetensors   its metadata give the crop size and the encoder
     adapter.safetensors     a network like the encoder, or an IdAdapter of the release
-    gate.safetensors        what joins the two, unless they are joined as in the release
+    gate.safetensors        joins the two, unless the adapter is an IdAdapter
 
-The encoder itself stays where it is, and is known again by its weights.
+The encoder is not copied into the folder; it is recognised by the hash of its weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
@@ -29,41 +28,38 @@ GENERATOR, ADAPTER, GATE = (f"{name}.safetensors" for name in ("generator", "ada
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run keeps, all of the same step."""
+    """The networks of a run, all from the same step."""
 
     generator: AEINet | SmallGenerator
     adapter: IResNet | IdentityEncoder
     gate: nn.Linear | None
-    notes: dict[str, str]  # of the generator
+    notes: dict[str, str]  # metadata of the generator's file
 
 
 def load_trained(folder: Path, store: Store, device: torch.device | str = "cpu") -> CSCSSwapper:
-    """The swapper of a run. Raises BadInput if something of it is missing, or is of something else."""
+    """The swapper of a training run. Raises BadInput if a file or the encoder is missing, or does not fit."""
     if not (folder / GENERATOR).is_file():
-        raise BadInput(f"{folder}: has no {GENERATOR}, so it is no run of `cscs train`, or of one that has just begun")
+        raise BadInput(
+            f"{folder}: has no {GENERATOR}; it is not a run of `cscs train`, or has not written its first checkpoint"
+        )
     trained = load_networks(folder)
     encoder = _encoder(folder, trained.notes, store)
-    generator, encoder, adapter = (
-        for_inference(network.to(device)) for network in (trained.generator, encoder, trained.adapter)
-    )
-    gate = trained.gate.to(device) if trained.gate else None
+    generator = trained.generator.to(device)
     return CSCSSwapper(
-        cast(FusedAEINet | SmallGenerator, generator),
-        cast(IResNet | IdentityEncoder, encoder),
-        cast(IResNet | IdentityEncoder, adapter),
+        FusedAEINet(generator) if isinstance(generator, AEINet) else for_inference(generator),
+        for_inference(encoder.to(device)),
+        for_inference(trained.adapter.to(device)),
         sizes=(int(trained.notes["size"]),),
-        gate=gate,
+        gate=trained.gate.to(device) if trained.gate else None,
     )
 
 
 def load_networks(folder: Path, before: str = "") -> Trained:
-    """The files of a run, or of the release, whose names have something before them: in evaluation mode, on the CPU."""
+    """The networks of a run, or of a release whose file names have the prefix `before`, in evaluation mode on the CPU.
+    Raises BadInput if a file is missing or the files do not fit together."""
     places = [folder / f"{before}{name}" for name in (GENERATOR, ADAPTER)]
-    generator, adapter = (weights.load_model(place) for place in places)
-    if not isinstance(generator, AEINet | SmallGenerator):
-        raise BadInput(f"{places[0]}: holds {type(generator).__name__}, which is no generator of pictures")
-    if not isinstance(adapter, IResNet | IdentityEncoder):
-        raise BadInput(f"{places[1]}: holds {type(adapter).__name__}, which is no adapter of identities")
+    generator = weights.load_model(places[0], (AEINet, SmallGenerator))
+    adapter = weights.load_model(places[1], (IResNet, IdAdapter, IdentityEncoder))
     width = adapter.config.embedding
     gate = None
     if not isinstance(adapter, IdAdapter):
@@ -71,17 +67,17 @@ def load_networks(folder: Path, before: str = "") -> Trained:
         gate = _gate(places[-1], width)
     wanted = 2 * width if isinstance(adapter, IdAdapter) and adapter.config.kind == "concat" else width
     if (z := generator.config.identity) != wanted:
-        raise BadInput(f"{places[0]}: takes identities of {z} numbers; encoder and adapter give {wanted}")
+        raise BadInput(f"{places[0]}: takes identity vectors of length {z}, but encoder and adapter give {wanted}")
     notes = [weights.read(place)[1] for place in places]
     if len({each.get("step") for each in notes}) > 1:
         raise BadInput(
-            f"{folder}: its files are of different steps; the run was killed while it wrote them, go on with it"
+            f"{folder}: its files are from different steps, because the run was killed while writing; resume the run"
         )
     return Trained(generator, adapter, gate, notes[0])
 
 
 def fingerprint(network: nn.Module) -> str:
-    """What an encoder is known by: the sha256 of its weights as half floats, which is how files may store them."""
+    """The hash by which an encoder is recognised: the sha256 of its weights in float16, as files may store them."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         stored = value.half() if value.is_floating_point() else value
@@ -92,28 +88,30 @@ def fingerprint(network: nn.Module) -> str:
 def _gate(path: Path, width: int) -> nn.Linear:
     matrix = weights.read(path)[0].get("weight")
     if matrix is None or matrix.shape != (width, width):
-        raise BadInput(f"{path}: is no gate of {width} x {width} numbers")
+        raise BadInput(f"{path}: is not a gate; it must hold a matrix named weight, {width} x {width}")
     gate = nn.Linear(width, width, bias=False, device="meta")
     gate.load_state_dict({"weight": matrix.float()}, assign=True)
     return gate.eval().requires_grad_(False)
 
 
 def _encoder(folder: Path, notes: dict[str, str], store: Store) -> IResNet | IdentityEncoder:
-    """The encoder of a run: in its folder, bundled, in the store, or where it was when the run began."""
+    """The encoder of a run: from its folder, the bundled weights, the store, or its path when the run began."""
     name, wanted = Path(notes.get("encoder", "")).name, notes.get("encoder_sha256")
     if not name or not wanted or not notes.get("size", "").isdigit():
-        raise BadInput(f"{folder / GENERATOR}: does not say what it was trained with; `cscs train` writes that")
-    places = [folder / name, weights.LITE / name, listing(store).get(name), _configured(folder)]
+        raise BadInput(
+            f"{folder / GENERATOR}: its metadata do not name the encoder it was trained with, as `cscs train` does"
+        )
+    places = [folder / name, weights.LITE / name, listing(store).get(name), _encoder_in_config(folder)]
     here = [place for place in places if place is not None and place.is_file()]
     for place in here:
-        network = weights.load_model(place)
+        network = weights.load_any(place)
         if isinstance(network, IResNet | IdentityEncoder) and fingerprint(network) == wanted:
             return network
-    what = f"{here[0]} is another encoder than that" if here else "that is not here"
-    raise BadInput(f"{folder}: was trained with the encoder {name}; {what}; put it into this folder")
+    what = f"{here[0]} has other weights" if here else "that file was not found"
+    raise BadInput(f"{folder}: was trained with the encoder {name}; {what}; put the encoder into this folder")
 
 
-def _configured(folder: Path) -> Path | None:
+def _encoder_in_config(folder: Path) -> Path | None:
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,8 +1,9 @@
-"""The `warp` swapper: the source's inner face laid over the target's landmarks, in the target's light.
+"""The `warp` swapper: the source's inner face warped onto the target's landmarks, in the target's light.
 
-No learned weights. The source's texture is warped piecewise-affine to the target's mesh, part by part a little towards
-the source's own proportions; hidden parts of a turned source come from its mirrored side; hair in front of either face
-stays the target's; slow changes of light and colour are the target's; the seam is blended band by band.
+No learned weights. The source's texture is warped piecewise affine to the target's mesh, whose parts first move a
+little towards the source's proportions. Hidden parts of a turned source come from its mirrored side; hair over either
+face stays the target's; low frequencies of light and colour are the target's; the seam is blended by a Laplacian
+pyramid.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from ...ops import colour, mask, mesh, mesh_warp
 from ...ops.geometry import pixel_grid, sample
 from ...types import Crops, Identity
 
-_COARSE = 4  # pixels a side that are one where light is told from detail
+_COARSE = 4  # downsampling factor for separating light from detail
 
 
 @dataclass(frozen=True)
 class WarpSwapper:
     """Options of the `warp` swapper; lengths are fractions of the crop side."""
 
-    shape: float = 0.5  # 0..1 how far parts move towards the source's own proportions
-    light: float = 0.08  # deviation of the blur that tells light from detail
-    seam: float = 0.012  # how far the blend stays inside the face's outline
-    keep_eyes: bool = False  # the target's own eyes
-    keep_mouth: bool = False  # the target's own lips and teeth
+    shape: float = 0.5  # 0..1 how far parts move towards the source's proportions
+    light: float = 0.08  # deviation of the blur that separates light from detail
+    seam: float = 0.012  # how far the seam lies inside the face's outline
+    keep_eyes: bool = False  # keep the target's eyes
+    keep_mouth: bool = False  # keep the target's lips and teeth
     template: str = "ffhq_512"
     sizes: tuple[int, ...] = (256, 512)
 
@@ -37,7 +38,7 @@ class WarpSwapper:
         return ()
 
     def encode(self, identity: Identity) -> Identity:
-        """The photos that count at all: one of them is laid on, none is mixed."""
+        """The identity with only the references of weight above 0; one of them is warped, they are never mixed."""
         counts = identity.weight > 0
         return replace(
             identity,
@@ -47,15 +48,15 @@ class WarpSwapper:
         )
 
     def __call__(self, crops: Crops, identity: Identity, strength: float = 1.0) -> Crops:
-        """The crops with the identity's face; their mask says where, and fades with the strength."""
+        """The crops with the identity's face; the mask says where, and is scaled by the strength 0..1."""
         if not len(crops):
             return crops
         return self.onto(crops, *nearest_pose(crops.mesh, identity.crops), strength)
 
     def onto(self, crops: Crops, source: Tensor, source_mesh: Tensor, strength: float = 1.0) -> Crops:
-        """The crops with the face of a photo each, (F, 3, S, S), (F, 468, 2) in its pixels."""
+        """The crops with the faces of F photos, pixels (F, 3, S, S) 0..1 and mesh (F, 468, 2) in their pixels."""
         size = crops.size
-        # A black-and-white target takes a black-and-white face: detail would bring the source's colour along.
+        # For a black-and-white target the source is made grey: its detail would otherwise bring colour along.
         colourless = (crops.pixels.amax(1) - crops.pixels.amin(1)).mean((1, 2)) < 0.01
         source = torch.where(colourless.view(-1, 1, 1, 1), source.mean(1, keepdim=True), source)
         shaped = proportions(source_mesh, crops.mesh, self.shape)
@@ -76,7 +77,8 @@ class WarpSwapper:
     def project_texture(
         self, source: Tensor, source_mesh: Tensor, shaped: Tensor, features: Tensor, region: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The source's texture on the shaped mesh, mirrored where it is hidden, and how much of it is hair."""
+        """The source's texture on the shaped mesh, mirrored where it is hidden, (F, 3, S, S), and how much of it is
+        hair, (F, 1, S, S)."""
         size = region.shape[-1]
         other = mirror_share(source_mesh)
         values = torch.cat([source_mesh, source_mesh[:, mesh.mirror().to(source_mesh.device)], other[..., None]], -1)
@@ -85,7 +87,7 @@ class WarpSwapper:
         skin = mask.grow(inside.to(source), -0.01 * size) * (1 - features)
         own, flipped = sample(source, near), sample(source, far)
         hair_own, hair_flipped = hair_cover(own, skin, region), hair_cover(flipped, skin, region)
-        # Where the own side is hair and the other is not, the mirrored side shows skin.
+        # Where this side is covered by hair and the mirrored side is not, the latter shows skin.
         share = torch.maximum(share, colour.gaussian_blur(hair_own * (1 - hair_flipped), 0.01 * size)).clamp(0, 1)
         level = skin * (1 - torch.maximum(hair_own, hair_flipped))
         matched = relight(
@@ -94,8 +96,8 @@ class WarpSwapper:
         return own + (matched - own) * share, hair_own + (hair_flipped - hair_own) * share
 
     def low_frequency(self, pixels: Tensor, skin: Tensor, size: int) -> Tensor:
-        """Light and colour: the skin blurred, spread over whatever is not skin."""
-        coarse = nnf.avg_pool2d(torch.cat([pixels * skin, skin], 1), _COARSE)  # so wide a blur shows no pixels
+        """Light and colour: the skin's pixels blurred and extended over everything else, (F, 3, S, S)."""
+        coarse = nnf.avg_pool2d(torch.cat([pixels * skin, skin], 1), _COARSE)  # the blur is much wider than this
         near, far = (
             colour.gaussian_blur(coarse, deviation * size / _COARSE) for deviation in (self.light, 3 * self.light)
         )
@@ -104,12 +106,13 @@ class WarpSwapper:
         return nnf.interpolate(slow, (size, size), mode="bilinear", align_corners=False)
 
     def features(self, points: Tensor, size: int) -> Tensor:
-        """Eyes, brows and lips with some skin around them, (F, 1, S, S)."""
+        """A mask of eyes, brows and lips with a margin, (F, 468, 2) -> (F, 1, S, S) 0..1."""
         parts = mask.eyes(points, size) + mask.lips(points, size) + mask.brows(points, size)
         return colour.gaussian_blur(mask.grow(parts.clamp(0, 1), 0.02 * size), 0.008 * size)
 
     def preserved_mask(self, source: Tensor, target: Tensor, shaped: Tensor, size: int) -> Tensor:
-        """What stays the target's within the face, (F, 1, S, S): a mouth or eyes that the source shows shut."""
+        """A mask of what stays the target's within the face, (F, 1, S, S) 0..1: a mouth or eyes that are open in the
+        target and shut in the source, and the parts to keep."""
         row = (-1, 1, 1, 1)
         teeth = (openness(target, "mouth") > 0.08) & (openness(source, "mouth") < 0.5 * openness(target, "mouth"))
         inner = mask.mouth(target, size) * teeth.view(row)
@@ -120,8 +123,8 @@ class WarpSwapper:
 
 
 def pose(points: Tensor) -> Tensor:
-    """A measure of turn and nod, (F, 468, 2) -> (F, 2): where the nose tip lies between the face's sides, and between
-    eyes and mouth, in outer-eye distances."""
+    """A measure of yaw and pitch, (F, 468, 2) -> (F, 2): the nose tip's position across the face and below the eyes, in
+    outer-eye distances."""
     five = mesh.five(points)
     unit = mesh.interocular(points)[:, None]
     left, right = points[:, 234], points[:, 454]
@@ -134,10 +137,10 @@ def pose(points: Tensor) -> Tensor:
 
 
 def nearest_pose(target: Tensor, references: Crops) -> tuple[Tensor, Tensor]:
-    """For each face the reference photo turned most like it, as it is or mirrored, (F, 468, 2) and R references ->
-    pixels (F, 3, S, S) and mesh (F, 468, 2)."""
+    """For each face the reference with the nearest pose, as it is or mirrored, (F, 468, 2) and R references -> pixels
+    (F, 3, S, S) and mesh (F, 468, 2)."""
     both = torch.cat([references.mesh, mesh.flipped(references.mesh, references.size)]).to(target)
-    # People are not symmetric: a mirrored photo must be better by a good deal.
+    # Faces are not symmetric: a mirrored photo must be clearly better to be chosen.
     distance = torch.cdist(pose(target), pose(both)) + 0.12 * (torch.arange(len(both)) >= len(references)).to(target)
     best = distance.argmin(1)
     pixels = references.pixels.to(target)[best % len(references)]
@@ -170,10 +173,11 @@ _PARTS = (
 
 
 def proportions(source: Tensor, target: Tensor, amount: float) -> Tensor:
-    """The target's mesh with eyes, brows, nose and mouth moved towards the source's proportions, (F, 468, 2).
+    """The target's mesh with eyes, brows, nose and mouth moved towards the source's proportions by `amount` 0..1,
+    (F, 468, 2) twice -> (F, 468, 2).
 
-    The source is fitted affinely, which takes most of a different pose away; parts move as wholes, so expression
-    stays; the outline does not move; the more the poses differ, the less moves.
+    The source is first fitted affinely, which removes most of a difference in pose. Each part moves as a whole, so that
+    the expression stays; the outline does not move. The more the poses differ, the less the parts move.
     """
     centre = target.mean(1, keepdim=True)
     centred = source - source.mean(1, keepdim=True)
@@ -189,8 +193,8 @@ def proportions(source: Tensor, target: Tensor, amount: float) -> Tensor:
 
 
 def mirror_share(source: Tensor) -> Tensor:
-    """How much of each point should come from the source's other side, (F, 468, 2) -> (F, 468) 0..1: all where the
-    source shows less than a third of the area there that its mirror image would."""
+    """How much of each point should come from the source's mirrored side, (F, 468, 2) -> (F, 468) 0..1: 1 where the
+    source shows less than a third of the area that its mirror image shows there."""
     faces = mesh.triangles().to(source.device)
     swapped = source[:, mesh.mirror().to(source.device)] * source.new_tensor([-1.0, 1.0])
     sign = _area(mesh.mean_face()[None].to(source), faces).sign()
@@ -223,17 +227,17 @@ def hair_prior(points: Tensor, size: int) -> Tensor:
     forehead = ((-0.2 - mean[:, 1]) / 0.12).clamp(0, 1)
     side = (1.5 - distance / 0.2).clamp(0, 1) * ((0.85 - mean[:, 1]) / 0.2).clamp(0, 1)
     prior = torch.maximum(forehead, side)
-    prior[[*mesh.LEFT_BROW, *mesh.RIGHT_BROW]] = 0  # brows are no skin, but the source's all the same
+    prior[[*mesh.LEFT_BROW, *mesh.RIGHT_BROW]] = 0  # brows are hair, but come from the source
     prior = prior.view(1, -1, 1).expand(len(points), -1, -1)
     return mesh_warp.interpolate(prior, points, mesh.triangles().to(points.device), size)[0]
 
 
 def hair_cover(pixels: Tensor, skin: Tensor, region: Tensor) -> Tensor:
-    """How surely something other than skin lies over the region, (F, 3, S, S), (F, 1, S, S) twice -> (F, 1, S, S).
+    """How likely something other than skin covers the region, (F, 3, S, S), (F, 1, S, S) twice -> (F, 1, S, S) 0..1.
 
-    Skin is what the middle of the face looks like: a mean colour under light that changes linearly over the face.
+    Skin is modelled by the middle of the face: a mean colour under light that changes linearly over the face.
     """
-    whole, size = region, pixels.shape[-1] // 2  # at half the side: what it says is blurred anyway
+    whole, size = region, pixels.shape[-1] // 2  # at half the resolution, since the result is blurred
     pixels, skin, region = (nnf.avg_pool2d(x, 2) for x in (pixels, skin, region))
     lab = colour.to_lab(pixels)
     middle = (skin * (1 - region)).flatten(2)
@@ -241,13 +245,13 @@ def hair_cover(pixels: Tensor, skin: Tensor, region: Tensor) -> Tensor:
     plane = torch.cat([torch.ones_like(grid[:1]), grid])  # (3, S S): 1, x, y
     flat = lab.flatten(2)
     weight, distance = middle, middle
-    for _ in range(2):  # once with all, once without what does not fit
+    for _ in range(2):  # fit once to all pixels, then again without the outliers
         normal = (plane * weight) @ plane.T + 1e-3 * torch.eye(3, device=pixels.device)
         fit = torch.linalg.solve(normal, (plane * weight) @ flat.mT)  # (F, 3, 3)
         apart = flat - (plane.T @ fit).mT
         spread = ((apart.square() * weight).sum(-1, keepdim=True) / weight.sum(-1, keepdim=True).clamp_min(1)).sqrt()
         distance = (apart / spread.clamp_min(pixels.new_tensor([[7.0], [3.0], [3.5]]))).square()
-        # Lighter than skin is a highlight, and no hair.
+        # Lighter than skin is a highlight, not hair.
         distance[:, 0] = distance[:, 0] * (0.25 + 0.75 * (apart[:, 0] < 0))
         distance = distance.sum(1, keepdim=True).sqrt()
         weight = middle * (distance < 2.5)
@@ -257,13 +261,14 @@ def hair_cover(pixels: Tensor, skin: Tensor, region: Tensor) -> Tensor:
 
 
 def relight(pixels: Tensor, own: Tensor, wanted: Tensor, eyes: Tensor | None = None) -> Tensor:
-    """Pixels with their slow light and colour exchanged; whites of eyes take half of the change."""
+    """Pixels (F, 3, S, S) with their low frequencies `own` replaced by `wanted`; inside `eyes` only half of the change
+    is applied."""
     gain = (wanted + 0.03) / (own + 0.03)
     if eyes is not None:
         half = gain.clamp(0.2, 4).sqrt()
         gain = gain + (half - gain) * eyes
         wanted = wanted + ((own + 0.03) * half - 0.03 - wanted) * eyes
     detail = (pixels + 0.03) / (own + 0.03)
-    # Shadows scale with the light; highlights keep their own strength: dark skin's would burn on light skin.
+    # Shadows scale with the light, highlights do not: those of dark skin would clip on light skin.
     bright = 1 + (detail - 1) / gain.mean(1, keepdim=True).clamp_min(1)
     return ((wanted + 0.03) * torch.minimum(detail, bright) - 0.03).clamp(0, 1)

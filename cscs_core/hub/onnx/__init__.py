@@ -1,4 +1,4 @@
-"""ONNX files: read as graphs for torch, matched with the CSCS networks, or run by onnxruntime.
+"""ONNX files: read once, then matched with the CSCS networks, converted to graphs for torch, or run by onnxruntime.
 
 The operators themselves are in `models.operators`.
 """

@@ -1,8 +1,8 @@
-"""The weights of the CSCS networks out of ONNX graphs, under the names of our modules.
+"""Reads the weights of the CSCS networks from ONNX graphs, under the names of our modules.
 
-The walk goes upwards from the output along the data, looks at no name and accepts nothing that it does not understand:
-what it returns computes what the graph computes. Batch norms may have been folded into the layers before them; then the
-module's batch norm adds the bias that came of it and changes nothing else.
+The search walks from the output back to the inputs, ignores names, and rejects every structure it does not know, so
+the weights it returns compute what the graph computes. If batch norms were folded into the layers before them, the
+module's batch norm only adds the resulting bias.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...models.adapter import IdAdapterConfig
 from ...models.aei import AEIConfig
+from ...models.graph import Node
 from ...models.iresnet import DEPTHS, IResNetConfig
-from .dataflow import Graph, Node, uniform
+from .dataflow import Graph, uniform
 from .layers import EPS, Layer, State, Unlike, layer, normed
 
 Config = AEIConfig | IResNetConfig | IdAdapterConfig
@@ -26,14 +27,14 @@ _LARGEST, _DEEPEST = 12, 8  # an AAD layer needs 6 terms and 4 levels of sums an
 
 
 def recognised(graph: Graph) -> tuple[Config, State]:
-    """The network in a graph: a configuration, whose type says which it is, and its weights.
+    """The network in a graph: its configuration, whose type tells the architecture, and its weights.
 
-    Raises Unlike for every other network.
+    Raises Unlike for any other network.
     """
     try:
         return aei(graph) if _picture(graph) else iresnet(graph)
     except (ValueError, TypeError, AttributeError, LookupError, RuntimeError):
-        raise Unlike("weights or attributes that do not fit together") from None
+        raise Unlike("inconsistent weights or attributes") from None
 
 
 # AEI-Net: picture = tanh(blocks(up1(z), maps(target)))
@@ -58,10 +59,10 @@ class _Branch:
 
 
 def aei(graph: Graph) -> tuple[AEIConfig, State]:
-    """AEI-Net with an identity of any width. Raises Unlike for every other network."""
+    """AEI-Net, for identities of any width. Raises Unlike for any other network."""
     picture = _picture(graph)
     if picture is None:
-        raise Unlike("no picture out of a tanh")
+        raise Unlike("no image output from a tanh")
     h = graph.made[picture].inputs[0]
     blocks: list[list[_Branch]] = []
     while (start := layer(graph, h)) is None:
@@ -70,7 +71,7 @@ def aei(graph: Graph) -> tuple[AEIConfig, State]:
         if graph.op(h) == "Resize":
             h = _double(graph, h)
     if not start.fits("ConvTranspose", 2, 1, 0):
-        raise Unlike("a generator that begins with something else than a transposed convolution of the identity")
+        raise Unlike("a generator that does not start with a transposed convolution of the identity")
     z = graph.flat(start.source)
     state = start.biased("generator.up1")
     maps = []
@@ -81,10 +82,10 @@ def aei(graph: Graph) -> tuple[AEIConfig, State]:
                 state |= found.biased(f"{name}.AAD{index}.{part}")
             state |= branch.convolution.bare(f"{name}.conv{index}")
         if any(branch.aad.identity != z for branch in branches):
-            raise Unlike(f"several identities in block {number}")
+            raise Unlike(f"different identities in block {number}")
         maps.append(_same([branch.aad.attributes for branch in branches], f"attribute maps of block {number}"))
     if z not in graph.inputs:
-        raise Unlike("an identity that is no input")
+        raise Unlike("an identity that is not an input")
     return AEIConfig(start.weight.shape[0]), _attribute_encoder(graph, maps) | state
 
 
@@ -93,7 +94,7 @@ def _picture(graph: Graph) -> str | None:
 
 
 def _block(graph: Graph, out: str) -> tuple[list[_Branch], str]:
-    """The two branches in a row, the one on the shortcut if there is one, and the value that both begin with."""
+    """The two branches of the main path, the shortcut's branch if it has one, and the block's input."""
     for main, side in _sides(graph, out):
         second = _branch(graph, main)
         first = _branch(graph, second.aad.h) if second else None
@@ -104,7 +105,7 @@ def _block(graph: Graph, out: str) -> tuple[list[_Branch], str]:
         third = _branch(graph, side)
         if third and third.aad.h == first.aad.h:
             return [first, second, third], third.aad.h
-    raise Unlike("a sum that ends no residual block")
+    raise Unlike("a sum that is not the end of a residual block")
 
 
 def _sides(graph: Graph, out: str) -> Iterator[tuple[str, str]]:
@@ -129,7 +130,7 @@ def _aad(graph: Graph, out: str) -> _AAD:
     )
 
     def beside(*others: str, but: str = "") -> str:
-        """The factor that a term has besides these."""
+        """The remaining factor of the term that has these."""
         return _same(
             [f for f in factors if f != but and tuple(sorted((f, *others))) in sum_], "factors of an AAD layer"
         )
@@ -138,7 +139,7 @@ def _aad(graph: Graph, out: str) -> _AAD:
     gi, bi = beside(n, m, but=ga), beside(m, but=ba)
     terms = {(ga, n): 1, (ba,): 1, (ga, n, m): -1, (ba, m): -1, (gi, n, m): 1, (bi, m): 1}
     if sum_ != {tuple(sorted(term)): sign for term, sign in terms.items()}:
-        raise Unlike("another sum than that of an AAD layer")
+        raise Unlike("a sum that is not an AAD layer's")
     layers = {
         "conv1": _layer(graph, ga, "Conv", 1, 1, 0),
         "conv2": _layer(graph, ba, "Conv", 1, 1, 0),
@@ -151,20 +152,20 @@ def _aad(graph: Graph, out: str) -> _AAD:
         for names in (("conv1", "conv2"), ("fc1", "fc2"))
     )
     if layers["conv_h"].source != n:
-        raise Unlike("a mask of something else than what it is for")
+        raise Unlike("a mask computed from other features than it blends")
     node = graph.made[n]
     scale, shift = (uniform(graph.constants.get(name)) for name in node.inputs[1:])
     if (scale, shift) != (1, 0) or not _close(node.attributes.get("epsilon", EPS), EPS):
-        raise Unlike("an instance norm with weights of its own")
+        raise Unlike("an instance norm with learned weights")
     return _AAD(node.inputs[0], attributes, identity, layers)
 
 
 def _polynomial(graph: Graph, name: str, depth: int = 0) -> _Polynomial:
-    """A value multiplied out, down to layers and what is neither sum nor product."""
+    """A value multiplied out, down to layers and anything else that is neither a sum nor a product."""
     name = graph.flat(name)
     if name in graph.constants:
         if (number := uniform(graph.constants[name])) is None:
-            raise Unlike("a constant picture")
+            raise Unlike("a constant feature map")
         return {(): number}
     node = graph.made.get(name)
     if node is None or node.op not in ("Add", "Sub", "Mul", "Neg") or layer(graph, name):
@@ -180,42 +181,42 @@ def _polynomial(graph: Graph, name: str, depth: int = 0) -> _Polynomial:
     for term, number in terms:
         found[term] = found.get(term, 0) + number
     if not parts or len(found) > _LARGEST:
-        raise Unlike("longer sums of products than in an AAD layer")
+        raise Unlike("more terms or levels than an AAD layer has")
     return {term: number for term, number in found.items() if number}
 
 
 def _attribute_encoder(graph: Graph, maps: list[str]) -> State:
-    """The U that makes the attribute maps, which must be 8 of it and in order."""
+    """The U-Net that makes the attribute maps, of which there must be 8, in order."""
     if len(maps) != 8 or _double(graph, maps[7]) != maps[6]:
-        raise Unlike(f"{len(maps)} attribute maps, or others than those of the encoder")
+        raise Unlike(f"{len(maps)} attribute maps, or not those of the encoder")
     state: State = {}
     skips = []
     for number in range(6, 0, -1):
         joined = _node(graph, maps[number], "Concat")
         if len(joined.inputs) != 2 or joined.attributes.get("axis") not in (1, -3):
-            raise Unlike("attribute maps that are not joined from two")
+            raise Unlike("attribute maps that are not concatenated from two")
         raised, skip = joined.inputs
         found = _layer(graph, _leaky(graph, raised), "ConvTranspose", 4, 2, 1)
         if found.source != maps[number - 1]:
             raise Unlike("attribute maps in another order")
         state |= found.normed(f"encoder.deconv{number}.deconv", f"encoder.deconv{number}.bn")
-        skips.append(skip)  # made by conv1, conv2 ... conv6
+        skips.append(skip)  # outputs of conv1, conv2 ... conv6
     name = maps[0]
     for number in range(7, 0, -1):
         if number < 7 and name != skips[number - 1]:
-            raise Unlike("skips to other places")
+            raise Unlike("skip connections to other levels")
         found = _layer(graph, _leaky(graph, name), "Conv", 4, 2, 1)
         state |= found.normed(f"encoder.conv{number}.0", f"encoder.conv{number}.1")
         name = found.source
     if name not in graph.inputs:
-        raise Unlike("a target that is no input")
+        raise Unlike("a target that is not an input")
     return state
 
 
 def _leaky(graph: Graph, name: str) -> str:
     node = _node(graph, name, "LeakyRelu")
     if not _close(node.attributes.get("alpha", 0.01), _SLOPE):
-        raise Unlike(f"a leaky ReLU of another slope than {_SLOPE}")
+        raise Unlike(f"a leaky ReLU whose slope is not {_SLOPE}")
     return node.inputs[0]
 
 
@@ -223,7 +224,7 @@ def _double(graph: Graph, name: str) -> str:
     node = _node(graph, name, "Resize")
     options = (node.attributes.get("mode"), node.attributes.get("coordinate_transformation_mode"))
     if options != ("linear", "align_corners"):
-        raise Unlike("another way of enlarging than bilinear, corners on corners")
+        raise Unlike("an upsampling that is not bilinear with aligned corners")
     return node.inputs[0]
 
 
@@ -231,13 +232,13 @@ def _double(graph: Graph, name: str) -> str:
 
 
 def iresnet(graph: Graph) -> tuple[IResNetConfig | IdAdapterConfig, State]:
-    """IResNet of a depth that we know, or an ID adapter with the 1 x 1 convolution at its end. Raises Unlike for every
-    other network."""
+    """IResNet of a known depth, or an ID adapter, which ends in a 1 x 1 convolution. Raises Unlike for any other
+    network."""
     last = layer(graph, graph.flat(_same(list(graph.outputs), "outputs")))
     before = layer(graph, graph.flat(last.source)) if last else None
     fc = before or last
     if not last or not fc or fc.op != "MatMul":
-        raise Unlike("no embedding at the end")
+        raise Unlike("no embedding as its output")
     x, norm = normed(graph, graph.flat(fc.source))
     blocks: list[State] = []
     while graph.op(x) == "Add":
@@ -246,14 +247,14 @@ def iresnet(graph: Graph) -> tuple[IResNetConfig | IdAdapterConfig, State]:
     slope, above = _prelu(graph, x)
     stem = _layer(graph, above, "Conv", 3, 1, 1)
     if not blocks or stem.source not in graph.inputs:
-        raise Unlike("other than residual blocks up to a picture")
+        raise Unlike("something other than residual blocks after the image")
     state = stem.normed("conv1", "bn1") | {"prelu.weight": slope.expand(stem.outputs)}
     stages: list[int] = []
     for block in blocks:
         if "downsample.0.weight" in block:
             stages.append(0)
         elif not stages:
-            raise Unlike("a first block without a stride")
+            raise Unlike("a first block without downsampling")
         state |= {f"layer{len(stages)}.{stages[-1]}.{name}": value for name, value in block.items()}
         stages[-1] += 1
     depth = next((depth for depth, counts in DEPTHS.items() if list(counts) == stages), None)
@@ -263,15 +264,15 @@ def iresnet(graph: Graph) -> tuple[IResNetConfig | IdAdapterConfig, State]:
     state |= {"fc.weight": fc.weight, "fc.bias": fc.bias.expand(fc.outputs), **fc.norm.state("features", fc.outputs)}
     if not before:
         return IResNetConfig(depth, fc.outputs), state
-    if last.kernel not in (0, 1):  # a product or a 1 x 1 convolution
-        raise Unlike("a convolution of the embedding with its neighbours")
+    if last.kernel not in (0, 1):  # a matrix product or a 1 x 1 convolution
+        raise Unlike("a convolution over several numbers of the embedding")
     block = last.biased("adapter_block")
     weight = block["adapter_block.weight"].reshape(last.outputs, -1, 1)
     return IdAdapterConfig("add", depth, fc.outputs), state | block | {"adapter_block.weight": weight}
 
 
 def _bottleneck(graph: Graph, out: str) -> tuple[State, str]:
-    """A residual block's weights, and the value that it begins with."""
+    """A residual block's weights, and its input."""
     for main, side in _sides(graph, out):
         second = layer(graph, main)
         if not second or second.kernel != 3 or graph.op(second.source) != "PRelu":
@@ -287,36 +288,36 @@ def _bottleneck(graph: Graph, out: str) -> tuple[State, str]:
             side = down.source
         if side == x and second.fits("Conv", 3, 2 if "downsample.0.weight" in state else 1, 1):
             return state, x
-    raise Unlike("a sum that ends no residual block")
+    raise Unlike("a sum that is not the end of a residual block")
 
 
 def _prelu(graph: Graph, name: str) -> tuple[Tensor, str]:
-    """The slopes and what they are applied to."""
+    """The slopes, and the value that they are applied to."""
     node = _node(graph, name, "PRelu")
     if (slope := graph.constants.get(node.inputs[1])) is None:
-        raise Unlike("slopes that are no constants")
+        raise Unlike("slopes that are not constants")
     return slope.float().flatten(), node.inputs[0]
 
 
-# What has to be there
+# Required nodes and layers
 
 
 def _node(graph: Graph, name: str, op: str) -> Node:
     if graph.op(name) != op:
-        raise Unlike(f"{graph.op(name) or 'an input or a constant'} in place of {op}")
+        raise Unlike(f"{graph.op(name) or 'an input or a constant'} instead of {op}")
     return graph.made[name]
 
 
 def _layer(graph: Graph, name: str, op: str, kernel: int = 0, stride: int = 1, pad: int = 0) -> Layer:
     found = layer(graph, name)
     if not found or not found.fits(op, kernel, stride, pad):
-        raise Unlike(f"another layer in place of a {op}{f' {kernel} x {kernel}' if kernel else ''}")
+        raise Unlike(f"another layer instead of a {op}{f' {kernel} x {kernel}' if kernel else ''}")
     return found
 
 
 def _same(names: list[str], what: str) -> str:
     if len(set(names)) != 1:
-        raise Unlike(f"{len(set(names))} {what} in place of one")
+        raise Unlike(f"{len(set(names))} {what} instead of one")
     return names[0]
 
 

@@ -1,4 +1,4 @@
-"""Layers with weights in ONNX graphs, however an exporter wrote them, and what is done to their channels afterwards."""
+"""Layers with weights in ONNX graphs, in whichever form an exporter wrote them, and the scaling of their outputs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .dataflow import Graph, Node, uniform
+from ...models.graph import Node
+from .dataflow import Graph, uniform
 
 EPS = 1e-5  # of every normalisation in our networks
 
 State = dict[str, Tensor]
-_Step = tuple["Norm", bool]  # what a node does, and whether its parts are operands, of whatever shape
+_Step = tuple["Norm", bool]  # a node's effect, and whether its parts are operands, of any shape
 
 
 class Unlike(Exception):
-    """The graph is not of the architecture it is read as; the message says where they part."""
+    """The graph is not of the expected architecture; the message names the first difference found."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Norm:
         return scale, self.bias - self.mean * scale
 
     def after(self, first: Norm) -> Norm:
-        """Both in one. A shift before a batch norm just moves its mean."""
+        """The two combined. A shift before a batch norm only moves its mean."""
         scale, shift = first.affine
         if self is UNCHANGED:
             return first
@@ -62,10 +63,10 @@ UNCHANGED = scaled(_ONE, _ZERO)
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution, transposed convolution or matrix product, and what is done to its channels afterwards."""
+    """A convolution, transposed convolution or matrix product, and the scale and shift of its output channels."""
 
     op: str  # Conv, ConvTranspose or MatMul
-    weight: Tensor  # as torch has it
+    weight: Tensor  # in torch's layout
     bias: Tensor  # (O,) or (1,)
     source: str
     stride: int = 1
@@ -74,7 +75,7 @@ class Layer:
 
     @property
     def kernel(self) -> int:
-        """Side of the kernel; 0 if it has none or several."""
+        """Side of the kernel; 0 for none, or one that is not square."""
         sides = set(self.weight.shape[2:])
         return sides.pop() if len(sides) == 1 else 0
 
@@ -86,7 +87,7 @@ class Layer:
         return (self.op, self.kernel, self.stride, self.pad) == (op, kernel, stride, pad)
 
     def biased(self, name: str) -> State:
-        """For a place that has a bias and no batch norm."""
+        """State of a module with a bias and no batch norm."""
         scale, shift = self.norm.affine
         weight = self.weight
         if (scale != 1).any():
@@ -95,26 +96,26 @@ class Layer:
         return {f"{name}.weight": weight, f"{name}.bias": (self.bias * scale + shift).expand(self.outputs)}
 
     def bare(self, name: str) -> State:
-        """For a place that has neither."""
+        """State of a module with neither."""
         state = self.biased(name)
         if state.pop(f"{name}.bias").any():
-            raise Unlike(f"a bias at {name}")
+            raise Unlike(f"a bias in {name}")
         return state
 
     def normed(self, name: str, norm: str) -> State:
-        """For a place that has a batch norm and no bias. A bias becomes that of the batch norm, or moves its mean."""
+        """State of a module with a batch norm and no bias: a bias becomes the batch norm's, or moves its mean."""
         whole = self.norm.after(scaled(_ONE, self.bias))
         return {f"{name}.weight": self.weight, **whole.state(norm, self.outputs)}
 
 
 def layer(graph: Graph, name: str) -> Layer | None:
-    """The layer that makes a value, if one does."""
+    """The layer that outputs a value, if one does."""
     base, steps, flat = _climbed(graph, name)
     node = graph.made.get(base)
     found = _layer(graph, node) if node else None
     if found is None or (flat and found.op != "MatMul"):
         return None
-    # Axes after that of the channels; a product may have been given some since.
+    # The number of axes after the channels'; a matrix product's output may have been reshaped since.
     norms = _norms(steps, range(3) if found.op == "MatMul" else (found.weight.ndim - 2,))
     if norms and not found.bias.any() and (norms[0].affine[0] == 1).all():
         found = replace(found, bias=norms.pop(0).affine[1])
@@ -122,14 +123,14 @@ def layer(graph: Graph, name: str) -> Layer | None:
 
 
 def normed(graph: Graph, name: str) -> tuple[str, Norm]:
-    """What a value (N, C, H, W) was before a batch norm, if there is one, and the norm."""
+    """The value (N, C, H, W) before a batch norm, if there is one, and the norm."""
     base, steps, flat = _climbed(graph, name)
     return (name, UNCHANGED) if flat else (base, _joined(_norms(steps, (2,))))
 
 
 def _climbed(graph: Graph, name: str) -> tuple[str, list[_Step], bool]:
-    """Upwards past what treats channels one by one: the value above it, the steps down from there, and whether shapes
-    were changed on the way."""
+    """Walks up past per-channel nodes: the value above them, the steps down from there, and whether shapes changed
+    on the way."""
     steps: list[_Step] = []
     flat = False
     while node := graph.made.get(name):
@@ -145,7 +146,7 @@ def _climbed(graph: Graph, name: str) -> tuple[str, list[_Step], bool]:
 
 
 def _step(node: Node, known: list[Tensor | None]) -> tuple[str, _Step] | None:
-    """What a node of the kind reads, and what it does with it."""
+    """The input of a per-channel node and its effect; None for any other node."""
     if node.op == "BatchNormalization":
         parts = [value.float() for value in known[1:5] if value is not None]
         if len(parts) < 4 or node.attributes.get("training_mode"):
@@ -174,12 +175,12 @@ def _norms(steps: list[_Step], places: Collection[int]) -> list[Norm]:
 
 
 def _channels(value: Tensor, places: Collection[int]) -> Tensor:
-    """An operand as (C,), or (1,) if it is the same for all. `places`: how many axes may come after the channels'."""
+    """An operand as (C,), or (1,) if all are equal. `places`: how many axes may follow the channels'."""
     if (number := uniform(value)) is not None:
         return torch.full((1,), number)
     long = [axis for axis, length in enumerate(reversed(value.shape)) if length != 1]
     if len(long) != 1 or long[0] not in places:
-        raise Unlike("a sum or product that is not by channel")
+        raise Unlike("a sum or product that is not per channel")
     return value.flatten()
 
 
@@ -191,7 +192,7 @@ def _joined(norms: list[Norm]) -> Norm:
 
 
 def _layer(graph: Graph, node: Node) -> Layer | None:
-    """The layer of a node whose weights are constants, without what comes after it."""
+    """The layer of a node with constant weights, without the scaling after it."""
     known = [graph.constants.get(source) for source in node.inputs]
     if len(known) < 2 or (weight := known[1]) is None:
         return None

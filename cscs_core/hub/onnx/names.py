@@ -1,12 +1,13 @@
-"""What the network in an ONNX file seems to be, from the shapes that go in and out: for messages only."""
+"""Guesses what network an ONNX file holds from the shapes of its inputs and outputs; for messages only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .dataflow import Graph, Shape
+from ...models.graph import Port
+from .reader import OnnxGraph
 
-# Without the batch; several inputs or outputs in the order of the alphabet.
+# Shapes without the batch; several inputs or outputs are sorted as text.
 _NAMES = {
     "3x128x128 512 -> 3x128x128": "inswapper",
     "3x256x256 512 -> 1x256x256 3x256x256": "HyperSwap or HifiFace",
@@ -15,7 +16,7 @@ _NAMES = {
     "3x112x112 3x256x256 -> 3x256x256": "BlendSwap",
     "3x256x256 3x256x256 -> 3x256x256": "UniFace",
     "512 -> 512": "CrossFace",
-    "3x112x112 -> 512": "an encoder that is no IResNet",
+    "3x112x112 -> 512": "a face encoder that is not an IResNet",
     "3x256x256 -> 3x256x256": "GPEN",
     "3x512x512 -> 3x512x512": "GFPGAN, GPEN or RestoreFormer",
     "3x1024x1024 -> 3x1024x1024": "GPEN",
@@ -26,23 +27,24 @@ _NAMES = {
     "3x96x96 -> 3": "genderage",
     "3x640x640 -> 20x8400": "YOLO-face",
 }
-# Detectors: how many outputs, and their last lengths, of scores, boxes and points.
+# Detectors: the number of outputs, and their last dimensions: scores, boxes and landmarks.
 _DETECTORS = {(9, "1 10 4"): "SCRFD", (6, "1 4"): "SCRFD", (3, "10 2 4"): "RetinaFace", (12, "1 10 4"): "YuNet"}
-_EMAP = (512, 512)  # the last initialiser of inswapper and its relatives projects the embedding
+_EMAP = (512, 512)  # the last initializer of inswapper and its relatives is a projection of the embedding
 
 
-def described(graph: Graph) -> str:
-    """A network's name, or "an unknown network" and what goes in and out."""
-    inputs, outputs = _listed(graph.inputs.values()), _listed(graph.outputs.values())
-    ends = " ".join(sorted({str(shape[-1]) for shape in graph.outputs.values() if shape}))
+def described(graph: OnnxGraph) -> str:
+    """A network's name, or "an unknown network" and the shapes of its inputs and outputs."""
+    inputs, outputs = _listed(graph.inputs), _listed(graph.outputs)
+    ends = " ".join(sorted({str(port.shape[-1]) for port in graph.outputs if port.shape}))
     if len(graph.inputs) == 1 and (name := _DETECTORS.get((len(graph.outputs), ends))):
         return name
     if inputs == "3x512x512 number":
         return "CodeFormer"
-    if inputs == "3x256x256 512" and graph.stored and graph.constants[graph.stored[-1]].shape == _EMAP:
+    last = next(reversed(graph.initializers.values()), None)
+    if inputs == "3x256x256 512" and last is not None and last.shape == _EMAP:
         return "InStyleSwapper"
     return _NAMES.get(f"{inputs} -> {outputs}") or f"an unknown network ({inputs or 'nothing'} -> {outputs})"
 
 
-def _listed(shapes: Iterable[Shape]) -> str:
-    return " ".join(sorted("x".join(str(n or "?") for n in shape[1:]) or "number" for shape in shapes))
+def _listed(ports: Iterable[Port]) -> str:
+    return " ".join(sorted("x".join(str(n or "?") for n in port.shape[1:]) or "number" for port in ports))

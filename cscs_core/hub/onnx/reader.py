@@ -1,21 +1,28 @@
-"""ONNX files read for torch: their graph in the newest form of its operators, and their weights."""
+"""ONNX files as data: the graph, with every operator in its newest form, and the tensors.
+
+This is the only place that opens, parses and checks an ONNX file. Nothing is computed here.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ...io.files import BadInput, one_line
-from ...models.graph import Constant, GraphConfig, Node, Port, check
-from ...models.operators import DTYPES, NUMBERS, OPERATORS, POINTWISE
+from ...models.graph import Node, Port
+from ...models.operators import DTYPES
 
-_FOLDED = 65536  # values that a step may make of constants in order to be done once, here
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-# What older operators say in attributes and newer ones in inputs, from the second input on.
+# Inputs that older operators keep in attributes, by position from the second input on.
 _NOW_INPUTS = {
     "Clip": ("min", "max"),
     "Pad": ("pads", "value"),
@@ -26,126 +33,159 @@ _NOW_INPUTS = {
     **dict.fromkeys(("Squeeze", "Unsqueeze"), ("axes",)),
 }
 
-# Attributes that change nothing: those of training and of modes not known here, and these values of others.
+# Attributes without effect: those for training or for modes not supported here, and others at these values.
 _IDLE = {"consumed_inputs", "cubic_coeff_a", "extrapolation_value", "momentum", "spatial", "storage_order"}
 _NEUTRAL = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch", "training_mode": 0}
 
+# The dtypes of DTYPES that stand for ONNX's.
+_WORDS = {
+    "BOOL": "bool",
+    **dict.fromkeys(("INT32", "INT64"), "int64"),
+    **dict.fromkeys(("FLOAT16", "FLOAT", "DOUBLE", "BFLOAT16"), "float32"),
+}
 
-def read_graph(path: Path) -> tuple[GraphConfig, dict[str, Tensor]]:
-    """The graph of an ONNX file and its weights by their names in a weights file; all floating-point is float32.
 
-    What depends on constants alone is computed here. The file's last initialiser is the last weight, whether a step
-    reads it or not: inswapper keeps there how an embedding becomes its input. Raises BadInput, naming the file, without
-    package onnx, for a damaged file, and for operators that do not run in torch.
+@dataclass(frozen=True)
+class OnnxGraph:
+    """The graph of an ONNX file. Tensors are float32, int64 or bool, each with memory of its own."""
+
+    path: Path
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[Node, ...]  # in an order in which they can run; constants are not among them
+    initializers: dict[str, Tensor]  # in the order of the file
+    constants: dict[str, Tensor]  # of Constant nodes, and of attributes that are inputs in newer operators
+    unreadable: dict[str, str]  # constants and initializers of any other type, and what that is
+
+
+def read_onnx(path: Path) -> OnnxGraph:
+    """The graph of an ONNX file, with its weights; functions that the file defines are inlined.
+
+    Raises BadInput, in one line that names the file, without the package `onnx`, for a file that is missing, damaged or
+    not ONNX, and for external weights that are missing or outside the file's folder.
     """
     model = _open(path)
     try:
-        return _convert(model)
-    except (ValueError, RuntimeError, LookupError, TypeError) as error:
-        reason = one_line(error)
-        raise BadInput(f"{path}: cannot be converted: {reason}; it may run in onnxruntime as it is") from None
+        return _graph(path, model)
+    except BadInput:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+        _damaged(path, one_line(error, 100))
 
 
 def read_ports(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """What goes into an ONNX file's graph and what comes out. Raises BadInput as `read_graph` does."""
+    """The inputs and outputs of an ONNX file's graph. Raises BadInput as `read_onnx` does."""
     graph = _open(path).graph
-    return _inputs(graph), tuple(_port(entry) for entry in graph.output)
+    return _inputs(graph), tuple(_port(value) for value in graph.output)
 
 
-def last_initialiser(path: Path) -> Tensor:
-    """The last of the weights that an ONNX file lists, float32. Raises BadInput as `read_graph` does."""
-    initial = _open(path).graph.initializer
-    if not initial:
+def last_initializer(path: Path) -> Tensor:
+    """The last weight that an ONNX file lists, float32. Raises BadInput as `read_onnx` does."""
+    initializers = _open(path).graph.initializer
+    if not initializers:
         raise BadInput(f"{path}: has no weights")
-    try:
-        return _tensor(initial[-1]).float()
-    except ValueError as error:
-        raise BadInput(f"{path}: cannot be read ({error})") from None
+    value = _tensor(path, initializers[-1])
+    if isinstance(value, str):
+        raise BadInput(f"{path}: its last weight is {value}")
+    return value.float()
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> ModelProto:
     try:
-        from google.protobuf.message import DecodeError  # pyright: ignore[reportMissingImports]
-        from onnx import checker, inliner, load  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise BadInput(f"{path}: reading ONNX needs package onnx: pip install onnx") from None
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise BadInput(f"{path}: reading ONNX needs the package onnx ({error}): pip install onnx") from None
     try:
-        model = load(str(path))
-    except FileNotFoundError as error:
-        where = "no such file" if not path.exists() else f"lacks {error.filename or 'a file'} that belongs beside it"
-        raise BadInput(f"{path}: {where}") from None
+        model = onnx.load_model_from_string(path.read_bytes())
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (DecodeError, checker.ValidationError) as error:
-        reason = one_line(error)
-        raise BadInput(f"{path}: is damaged or no ONNX file ({reason}); fetch it again") from None
-    if not model.graph.node:
-        raise BadInput(f"{path}: is damaged or no ONNX file (it has no graph); fetch it again")
-    return inliner.inline_local_functions(model) if model.functions else model
+    except DecodeError:
+        _damaged(path, "its protobuf data is invalid or cut short")
+    if not model.graph.node or not any(opset.domain in ("", "ai.onnx") for opset in model.opset_import):
+        _damaged(path, "it has no nodes or no operator version")
+    if any(isinstance(text, bytes) for text in _texts(model.graph)):  # how protobuf returns text that is not UTF-8
+        _damaged(path, "its names are not text")
+    return model
 
 
-def _convert(model: Any) -> tuple[GraphConfig, dict[str, Tensor]]:
-    graph = model.graph
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    initial = {entry.name: _tensor(entry) for entry in graph.initializer}
-    known: dict[str, Tensor] = {}  # what steps make of constants
+def _texts(graph: GraphProto) -> Iterator[str | bytes]:
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from (node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
+def _damaged(path: Path, why: str) -> NoReturn:
+    raise BadInput(f"{path}: is damaged or no ONNX file ({why}); fetch it again")
+
+
+def _graph(path: Path, model: ModelProto) -> OnnxGraph:
+    from onnx import inliner
+
+    graph = (inliner.inline_local_functions(model) if model.functions else model).graph
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    initializers: dict[str, Tensor] = {}
+    constants: dict[str, Tensor] = {}
+    unreadable: dict[str, str] = {}
+    for tensor in graph.initializer:
+        _put(tensor.name, _tensor(path, tensor), initializers, unreadable)
     nodes: list[Node] = []
-    wanted = {port.name for port in graph.output}
-    used = wanted | {name for node in graph.node for name in node.input}
-    called: dict[str, str] = {}  # other names of values
+    inputs = _inputs(graph)
+    known = {"", *(port.name for port in inputs), *initializers, *unreadable}
+    used = {value.name for value in graph.output} | {name for node in graph.node for name in node.input}
     for proto in graph.node:
+        if unknown := next((name for name in proto.input if name not in known), None):
+            _damaged(path, f"{unknown!r} is used before it is made")
+        for name in filter(None, proto.output):
+            if name in known:
+                _damaged(path, f"{name!r} is made twice")
+            known.add(name)
         if proto.op_type == "Constant":
-            known[proto.output[0]] = _constant(proto)
-            continue
-        if proto.op_type in ("Identity", "Dropout") and proto.output[0] not in wanted:
-            source: str = proto.input[0]
-            called[proto.output[0]] = called.get(source, source)
-            continue
-        node, extra = _modern(proto, opset, used)
-        node = Node(node.op, tuple(called.get(name, name) for name in node.inputs), node.outputs, node.attributes)
-        check(node)
-        known |= extra
-        if not wanted & set(node.outputs) and (made := _computed(node, {"": None, **initial, **known})):
-            known |= made
+            _put(proto.output[0], _constant(path, proto.attribute[0]), constants, unreadable)
         else:
+            node, more = _modern(path, proto, opset, used)
+            constants |= more
             nodes.append(node)
-    uses = [(node.op, at, name) for node in nodes for at, name in enumerate(node.inputs)]
-    numbers = {name for op, at, name in uses if at in NUMBERS.get(op, ())}
-    tensors = wanted | {name for op, at, name in uses if op not in POINTWISE and at not in NUMBERS.get(op, ())}
-    read = wanted | {name for _, _, name in uses}
-    last = next(reversed(initial), "")
-    weights, constants = {}, {}
-    for name, value in {**known, **initial}.items():
-        small = name in numbers or (value.numel() == 1 and name not in tensors)
-        if name in read and (small or not value.is_floating_point()):
-            kind = next(word for word, dtype in DTYPES.items() if dtype == value.dtype)
-            constants[name] = Constant(kind, list(value.shape), value.flatten().tolist())
-        elif name in read or (name == last and value.is_floating_point()):
-            weights[name] = value
-    config = GraphConfig(
-        inputs=_inputs(graph),
-        outputs=tuple(_port(entry) for entry in graph.output),
-        nodes=tuple(nodes),
-        weights={name: list(value.shape) for name, value in weights.items()},
-        constants=constants,
-    )
-    return config, {f"weights.{index}": value for index, value in enumerate(weights.values())}
+    if unknown := next((value.name for value in graph.output if value.name not in known), None):
+        _damaged(path, f"nothing makes the output {unknown!r}")
+    outputs = tuple(_port(value) for value in graph.output)
+    return OnnxGraph(path, inputs, outputs, tuple(nodes), initializers, constants, unreadable)
 
 
-def _modern(proto: Any, opset: int, used: set[str]) -> tuple[Node, dict[str, Tensor]]:
-    """A node in the newest form of its operator, and the inputs that stood in attributes before."""
+def _put(name: str, value: Tensor | str, tensors: dict[str, Tensor], unreadable: dict[str, str]) -> None:
+    if isinstance(value, str):
+        unreadable[name] = value
+    else:
+        tensors[name] = value
+
+
+def _inputs(graph: GraphProto) -> tuple[Port, ...]:
+    weights = {tensor.name for tensor in graph.initializer}  # which old files list among the inputs too
+    return tuple(_port(value) for value in graph.input if value.name not in weights)
+
+
+def _port(value: ValueInfoProto) -> Port:
+    sides = value.type.tensor_type.shape.dim
+    return Port(value.name, tuple(side.dim_value if side.dim_value > 0 else None for side in sides))
+
+
+def _modern(path: Path, proto: NodeProto, opset: int, used: set[str]) -> tuple[Node, dict[str, Tensor]]:
+    """A node in the newest form of its operator, and the inputs that were attributes before."""
     op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     inputs, outputs = list(proto.input), list(proto.output)
     while len(outputs) > 1 and outputs[-1] not in used:
         outputs.pop()
-    attributes = dict(_attributes(proto))
-    extra: dict[str, Tensor] = {}
+    attributes = dict(_attributes(path, proto))
+    more: dict[str, Tensor] = {}
     for at, name in enumerate(_NOW_INPUTS.get(op, ()), 1):
         if name in attributes:
             inputs += [""] * (at + 1 - len(inputs))
             inputs[at] = f"{outputs[0]}.{name}"
             value = torch.tensor(attributes.pop(name), device="cpu")
-            extra[inputs[at]] = value.float() if value.is_floating_point() else value
+            more[inputs[at]] = value.float() if value.is_floating_point() else value
     if op == "Upsample" or (op == "Resize" and opset < 11):
         scales = inputs[2] if len(inputs) > 2 else inputs[1]
         op, inputs = "Resize", [inputs[0], "", scales]
@@ -154,78 +194,96 @@ def _modern(proto: Any, opset: int, used: set[str]) -> tuple[Node, dict[str, Ten
         attributes = {"axis": 1, "flat": 1, **attributes}
     elif op == "Split":
         attributes["num_outputs"] = len(outputs)
-    return Node(op, tuple(inputs), tuple(outputs), attributes), extra
+    return Node(op, tuple(inputs), tuple(outputs), attributes), more
 
 
-def _attributes(proto: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes that matter, as numbers, words and lists."""
-    from onnx import TensorProto, helper  # pyright: ignore[reportMissingImports]
+def _attributes(path: Path, proto: NodeProto) -> Iterator[tuple[str, Any]]:
+    """The attributes that have an effect, as numbers, words and lists."""
+    from onnx import TensorProto, helper
 
     for entry in proto.attribute:
         name, value = entry.name, helper.get_attribute_value(entry)
-        if name in _IDLE or _NEUTRAL.get(name) == (value.decode() if isinstance(value, bytes) else value):
+        value = value.decode(errors="replace") if isinstance(value, bytes) else value
+        if name in _IDLE or _NEUTRAL.get(name) == value:
             continue
-        if isinstance(value, bytes):
-            yield name, value.decode()
-        elif isinstance(value, TensorProto):  # of ConstantOfShape
-            tensor = _tensor(value)
-            yield name, tensor.item()
-            yield "dtype", str(tensor.dtype).removeprefix("torch.")
+        if isinstance(value, TensorProto) and proto.op_type == "ConstantOfShape":
+            tensor = _tensor(path, value)
+            yield name, 0 if isinstance(tensor, str) else tensor.item()
+            yield "dtype", tensor if isinstance(tensor, str) else str(tensor.dtype).removeprefix("torch.")
         elif proto.op_type == "Cast" and name == "to":
-            yield name, _dtype(value)
+            yield name, _word(entry.i)
         else:
             yield name, list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _constant(proto: Any) -> Tensor:
-    from onnx import TensorProto, helper  # pyright: ignore[reportMissingImports]
+def _constant(path: Path, attribute: AttributeProto) -> Tensor | str:
+    """The tensor of a Constant node, or what it is instead."""
+    from onnx import helper
 
-    value = helper.get_attribute_value(proto.attribute[0])
-    if isinstance(value, TensorProto):
-        return _tensor(value)
-    if proto.attribute[0].name not in ("value_int", "value_ints", "value_float", "value_floats"):
-        raise ValueError(f"a constant says {proto.attribute[0].name}")
-    kind = torch.float32 if "float" in proto.attribute[0].name else torch.int64
-    return torch.tensor(value, dtype=kind, device="cpu")
+    if attribute.name == "value":
+        return _tensor(path, attribute.t)
+    if attribute.name not in ("value_int", "value_ints", "value_float", "value_floats"):
+        return f"given as {attribute.name}"
+    kind = torch.float32 if "float" in attribute.name else torch.int64
+    return torch.tensor(helper.get_attribute_value(attribute), dtype=kind, device="cpu")
 
 
-def _dtype(kind: int) -> str:
-    """The word of DTYPES for a type of ONNX, which has more of each; its own name for any other."""
-    from onnx import TensorProto  # pyright: ignore[reportMissingImports]
+def _word(kind: int) -> str:
+    """The entry of DTYPES for an ONNX type, which has more of each kind; ONNX's own name for any other."""
+    from onnx import TensorProto
 
     name = TensorProto.DataType.Name(kind)
-    words = {"BOOL": "bool"} | dict.fromkeys(("INT32", "INT64"), "int64")
-    return (words | dict.fromkeys(("FLOAT16", "FLOAT", "DOUBLE", "BFLOAT16"), "float32")).get(name, name)
+    return _WORDS.get(name, name)
 
 
-def _tensor(proto: Any) -> Tensor:
-    from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
+def _tensor(path: Path, tensor: TensorProto) -> Tensor | str:
+    """The values of a tensor, or the name of its type if it is not one of ours."""
+    from onnx import numpy_helper
 
-    word = _dtype(proto.data_type)
+    word = _word(tensor.data_type)
     if word not in DTYPES:
-        raise ValueError(f"{proto.name!r} is {word.lower()}")
-    return torch.from_numpy(numpy_helper.to_array(proto).astype(word))  # a copy: no two weights share their memory
+        return word.lower()
+    outside = tensor.data_location == tensor.EXTERNAL
+    if outside:
+        tensor.raw_data = _external(path, tensor)
+        tensor.data_location = tensor.DEFAULT
+    try:
+        value = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, LookupError, NotImplementedError) as error:
+        _damaged(path, f"tensor {tensor.name!r}: {one_line(error, 100)}")
+    if outside:
+        tensor.ClearField("raw_data")
+    return torch.from_numpy(value.astype(word))  # a copy
 
 
-def _inputs(graph: Any) -> tuple[Port, ...]:
-    weights = {entry.name for entry in graph.initializer}  # which old files list among the inputs too
-    return tuple(_port(entry) for entry in graph.input if entry.name not in weights)
+def _external(path: Path, tensor: TensorProto) -> bytes:
+    """The bytes of a tensor that is stored in another file, beside the ONNX file."""
+    where = {str(entry.key): str(entry.value) for entry in tensor.external_data}
+    location = where.get("location", "")
+    if not _beside(path, location):
+        raise BadInput(f"{path}: wants its weights from {location!r}, which is not in its folder; refused")
+    file = path.parent / location
+    if not file.is_file():
+        raise BadInput(f"{path}: its weights are in {location}, which is not beside it; fetch that file too")
+    offset, length = (where.get(key, "") for key in ("offset", "length"))
+    if not all(re.fullmatch("[0-9]{0,18}", number) for number in (offset, length)):
+        _damaged(path, f"tensor {tensor.name!r} has no valid offset or length in {location}")
+    start, size = int(offset or 0), file.stat().st_size
+    if max(size - start, 0) < int(length or 0):
+        raise BadInput(f"{file}: is truncated, or belongs to another file than {path.name}; fetch both again")
+    try:
+        with open(file, "rb") as opened:
+            opened.seek(start)
+            return opened.read(int(length) if length else -1)
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _port(proto: Any) -> Port:
-    sides = proto.type.tensor_type.shape.dim
-    return Port(proto.name, tuple(side.dim_value if side.dim_value > 0 else None for side in sides))
-
-
-@torch.no_grad()
-def _computed(node: Node, known: dict[str, Tensor | None]) -> dict[str, Tensor]:
-    """What a step makes of constants alone, nothing if it reads anything else or makes too much."""
-    if not all(name in known for name in node.inputs):
-        return {}
-    given = [known[name] for name in node.inputs]
-    made = OPERATORS[node.op](*given, **node.attributes)
-    made = made if isinstance(made, tuple) else (made,)
-    most = max([_FOLDED, *(value.numel() for value in given if value is not None)])
-    if any(value.numel() > most for value in made):
-        return {}
-    return dict(zip(node.outputs, (value.clone() for value in made), strict=True))
+def _beside(path: Path, location: str) -> bool:
+    """Whether a file named in an ONNX file lies in its folder, also after links are followed."""
+    plain = (PurePosixPath(location), PureWindowsPath(location))
+    if not location or "\0" in location or any(p.anchor or ".." in p.parts for p in plain):
+        return False
+    # The Hub's cache has links in its folders, to files that lie together elsewhere.
+    homes = (os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path)))
+    return any(Path(os.path.realpath(path.parent / location)).is_relative_to(home) for home in homes)

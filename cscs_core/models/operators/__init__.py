@@ -1,6 +1,6 @@
-"""The operators of ONNX that run in torch, in their newest form, as far as networks for faces use them.
+"""ONNX operators in torch, in their newest version, as far as face networks use them.
 
-Whole numbers, which are sizes and indices, stay on the CPU, so that no step waits for a GPU.
+Integers, which are sizes and indices, stay on the CPU, so that no step waits for a GPU.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Unsqueeze": tensors.unsqueeze,
     "Where": tensors.pointwise(torch.where),
 }
-# Operators that take a number of the configuration beside values of any device.
+# Operators whose inputs may be a number from the config beside tensors on any device.
 POINTWISE = frozenset(("Add", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Pow", "Sub", "Sum", "Where"))
-# The inputs, counted from 0, that are read as numbers: they have to be on the CPU.
+# Inputs, counted from 0, that are read as numbers and so have to be on the CPU.
 NUMBERS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
     "ConstantOfShape": (0,),
@@ -100,7 +100,7 @@ NUMBERS: dict[str, tuple[int, ...]] = {
     "Squeeze": (1,),
     "Unsqueeze": (1,),
 }
-# Where only some values of an attribute will do.
+# Attributes of which only some values are supported.
 VALUES: dict[tuple[str, str], tuple[Any, ...]] = {
     ("Cast", "to"): tuple(DTYPES),
     ("ConstantOfShape", "dtype"): tuple(DTYPES),

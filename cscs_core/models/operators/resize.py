@@ -1,4 +1,4 @@
-"""The operator of ONNX that resizes."""
+"""The ONNX operator Resize."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-# Resizing that torch does itself, several times faster.
+# Modes that torch has itself, several times faster.
 _SAME: dict[tuple[str, str, str], dict[str, Any]] = {
     ("linear", "half_pixel", ""): {"mode": "bilinear", "align_corners": False},
     ("linear", "align_corners", ""): {"mode": "bilinear", "align_corners": True},
@@ -61,12 +61,12 @@ def resize(
             place = place * 0
         else:
             place = (place + 0.5) / ratio - 0.5
-        x = _read(x, axis, place, nearest_mode if mode == "nearest" else None)
+        x = _sample_axis(x, axis, place, nearest_mode if mode == "nearest" else None)
     return x
 
 
-def _read(x: Tensor, axis: int, place: Tensor, nearest: str | None) -> Tensor:
-    """A value at fractional places along an axis: the nearest, or between its neighbours."""
+def _sample_axis(x: Tensor, axis: int, place: Tensor, nearest: str | None) -> Tensor:
+    """Values at fractional positions along an axis: the nearest ones, or linear interpolation."""
     end = x.shape[axis] - 1
     if nearest:
         return x.index_select(axis, ROUND[nearest](place).clamp(0, end).long())

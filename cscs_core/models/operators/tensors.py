@@ -1,4 +1,4 @@
-"""Operators of ONNX on numbers, shapes and layouts: inputs by position, attributes by name, ONNX's defaults."""
+"""ONNX operators on numbers, shapes and layouts: inputs by position, attributes by name with ONNX's defaults."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from torch import Tensor
 DTYPES = {"float32": torch.float32, "int64": torch.int64, "bool": torch.bool}
 
 
-def _near(*values: Tensor) -> list[Tensor]:
-    """The values on one device: those of the CPU, which come from sizes, go to the others. Numbers without a shape stay
-    where they are: torch takes them from there."""
+def _to_one_device(*values: Tensor) -> list[Tensor]:
+    """Moves CPU tensors, which come from sizes, to the device of the others. 0-d tensors stay, as torch takes them from
+    the CPU."""
     device = next((value.device for value in values if value.device.type != "cpu"), torch.device("cpu"))
     return [value.to(device) if value.dim() else value for value in values]
 
 
 def each(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """An operator of one input."""
     return lambda x: function(x)
 
 
 def pointwise(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Of values that broadcast."""
+    """An operator of inputs that broadcast."""
 
     def run(*values: Tensor) -> Tensor:
         rank = max((value.dim() for value in values if value.device.type != "cpu"), default=-1)
         numbers = (value.device.type == "cpu" and value.numel() == 1 and value.dim() <= rank for value in values)
         return function(
-            *_near(*(value.view(()) if number else value for value, number in zip(values, numbers, strict=True)))
+            *_to_one_device(
+                *(value.view(()) if number else value for value, number in zip(values, numbers, strict=True))
+            )
         )
 
     return run
 
 
 def folded(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Of one value or several."""
+    """An operator of one or more inputs that broadcast."""
     return lambda first, *others: reduce(pointwise(function), others, first)
 
 
 def reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable[..., Tensor]:
-    """Over axes, all of them where none is named."""
+    """A reduction over the given axes, or over all of them if none is given."""
 
     def run(x: Tensor, axes: Tensor | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
         over = [] if axes is None else axes.tolist()
@@ -67,7 +70,7 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
 
 
 def concat(*parts: Tensor, axis: int) -> Tensor:
-    return torch.cat(_near(*parts), axis)
+    return torch.cat(_to_one_device(*parts), axis)
 
 
 def constant_of_shape(shape: Tensor, *, value: float = 0.0, dtype: str = "float32") -> Tensor:
@@ -118,7 +121,7 @@ def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
 
 
 def softmax(x: Tensor, *, axis: int = -1, flat: int = 0) -> Tensor:
-    """`flat` as before opset 13: over all axes from this one on."""
+    """`flat` is the rule before opset 13: over all axes from `axis` on."""
     return flatten(x, axis=axis).softmax(-1).view(x.shape) if flat else x.softmax(axis)
 
 
@@ -185,7 +188,7 @@ def pad(
     pairs = [side for pair in zip(begin[::-1], end[::-1], strict=True) for side in pair]
     if mode == "constant":
         return nnf.pad(x, pairs, value=0.0 if value is None else value.item())
-    # torch reflects and repeats along the axes after the first two, all of them at once.
+    # For these modes torch pads only the axes after the first two, all of them at once.
     return nnf.pad(x, pairs[:-4], {"reflect": "reflect", "edge": "replicate"}[mode])
 
 

@@ -1,4 +1,4 @@
-"""Training a swapper on pairs: presets, data, steps, checks, exact resume.
+"""Training swappers on pairs: presets, data, steps, validation and exact resume.
 
 The networks are in `models`.
 """

@@ -1,12 +1,12 @@
-"""Where training pairs come from: tensors, or the folders of the CSCS release.
+"""Training pairs, from tensors or from folders in the layout of the CSCS release.
 
     FOLDER/normal_data/*.jpg                         photographs
-    FOLDER/proxy_data/NAME/NAME                      a photograph: what a swap should give
-                          /*_gensrc.jpg              the same person otherwise: sources
-                          /*_gendst.jpg              somebody else in the same place: targets
-                          /*_facethin.jpg, *_facechubby.jpg   targets with another shape of face
+    FOLDER/proxy_data/NAME/NAME                      a photograph: the correct result of a swap
+                          /*_gensrc.jpg              sources: other pictures of the same person
+                          /*_gendst.jpg              targets: other people in the same situation
+                          /*_facethin.jpg, *_facechubby.jpg   targets with another face shape
 
-All are upright ffhq_512 crops, square, of any side.
+All are ffhq_512 crops, square, of any side.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from ...io.files import BadInput
 from ...pairs.manifest import NORMAL, PROXY
 
 _ALL = slice(None)
-_FEWEST = 4  # photographs, or proxies, to train with
-_HELD_OUT = 32  # at most, of each
-_READERS = 8  # pictures decoded at once
+_FEWEST = 4  # least number of photographs, or proxies, to train on
+_HELD_OUT = 32  # most held-out items of each kind
+_READERS = 8  # images decoded at once
 _Item = TypeVar("_Item")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """N faces to be put onto N others. Pictures are (N, 3, S, S) in 0..1."""
+    """N sources to be swapped onto N targets. Images are (N, 3, S, S) in 0..1."""
 
-    y: Tensor  # what should come out where it is known, and a photograph everywhere
-    x_src: Tensor  # shows the person
-    x_tgt: Tensor  # shows everything else
-    known: Tensor  # (N,) bool
+    y: Tensor  # the correct result where it is known, a real photograph elsewhere
+    x_src: Tensor  # sources: give the identity
+    x_tgt: Tensor  # targets: give everything else
+    known: Tensor  # (N,) bool, whether the correct result is known
 
     def __len__(self) -> int:
         return self.y.shape[0]
@@ -55,15 +55,15 @@ class PairSource(Protocol):
     """Anything that makes training pairs."""
 
     def batch(self, generator: Generator, count: int, share: slice = _ALL) -> Pairs:
-        """Of `count` pairs that the generator (on the CPU) chooses, those of `share`, each as it would be among all:
-        several processes with equal generators share a batch. A source that makes its pairs together may instead make
-        as many as there are in the share, differently for each share."""
+        """The rows `share` of a batch of `count` random pairs. Processes with equal generators (on the CPU) and
+        different shares get disjoint parts of the same batch. A source that makes its pairs jointly may instead make as
+        many as the share has, different for each share."""
         ...
 
 
 @dataclass(frozen=True)
 class Data:
-    """Pairs by part of a preset: to learn from, and others, always the same, to measure on."""
+    """Pairs for each part of a preset: for training, and a fixed held-out set."""
 
     train: Mapping[str, PairSource]
     held_out: Mapping[str, Pairs]
@@ -94,7 +94,7 @@ class MemoryPictures:
 
 @dataclass(frozen=True)
 class FilePictures:
-    """Photographs read when asked for."""
+    """Photographs read from files when indexed."""
 
     files: Sequence[Path]
     size: int
@@ -108,7 +108,8 @@ class FilePictures:
 
 @dataclass(frozen=True)
 class OrdinaryPairs:
-    """Photographs of two people each; in the first half of every batch twice the same one, whose result is known."""
+    """Pairs of two photographs. In the first half of every batch source and target are the same, so that the result is
+    known."""
 
     pictures: Pictures
 
@@ -120,7 +121,7 @@ class OrdinaryPairs:
         return self.pairs(torch.where(known, target, other)[share], target[share])
 
     def pairs(self, source: Tensor, target: Tensor) -> Pairs:
-        """The faces of the source rows onto the target rows."""
+        """Pairs of these source and target rows, (N,) int64 each."""
         rows, back = torch.cat([source, target]).unique(return_inverse=True)
         pictures = self.pictures[rows]
         back = back.to(pictures.device)
@@ -135,19 +136,19 @@ class MemoryProxies:
     y: Tensor
     x_src: Tensor
     x_tgt: Tensor
-    bent: tuple[Tensor, ...] = ()  # x_tgt with other shapes of face: one of them takes its place half of the time
+    bent: tuple[Tensor, ...] = ()  # x_tgt with other face shapes: used instead of x_tgt half of the time
 
     def __len__(self) -> int:
         return self.y.shape[0]
 
     def batch(self, generator: Generator, count: int, share: slice = _ALL) -> Pairs:
         chance = torch.rand(count, 3, generator=generator, dtype=torch.float64)[share]
-        rows = _pick(chance[:, 0], len(self))
-        shapes = torch.where(chance[:, 1] < 0.5, 1 + _pick(chance[:, 2], len(self.bent)), 0)
+        rows = _to_index(chance[:, 0], len(self))
+        shapes = torch.where(chance[:, 1] < 0.5, 1 + _to_index(chance[:, 2], len(self.bent)), 0)
         return self.pairs(rows, shapes if self.bent else torch.zeros_like(rows))
 
     def pairs(self, rows: Tensor, shapes: Tensor) -> Pairs:
-        """The proxies of these rows, with x_tgt (0) or one of the bent ones (1, 2 ...) as their target."""
+        """The proxies of these rows, (N,) int64, with x_tgt (shape 0) or one of `bent` (1, 2, ...) as target."""
         rows, shapes = rows.to(self.y.device), shapes.to(self.y.device)
         target = self.x_tgt[rows]
         for number, bent in enumerate(self.bent, 1):
@@ -157,7 +158,7 @@ class MemoryProxies:
 
 @dataclass(frozen=True, slots=True)
 class ProxyFiles:
-    """One folder of proxy_data."""
+    """The files in one folder of proxy_data."""
 
     y: Path
     x_src: tuple[Path, ...]
@@ -167,7 +168,7 @@ class ProxyFiles:
 
 @dataclass(frozen=True)
 class FileProxies:
-    """Proxies read when asked for."""
+    """Proxies read from files for each batch."""
 
     files: Sequence[ProxyFiles]
     size: int
@@ -186,7 +187,7 @@ class FileProxies:
         return Pairs(y, x_src, x_tgt, torch.ones(len(y), dtype=torch.bool))
 
     def pairs(self) -> Pairs:
-        """All of them in order, the first source and the first target of each."""
+        """All proxies in order, with the first source and the first target of each."""
         y, x_src, x_tgt = (
             read_pictures([path for path in column], self.size)
             for column in zip(*((files.y, files.x_src[0], files.x_tgt[0]) for files in self.files), strict=True)
@@ -195,7 +196,7 @@ class FileProxies:
 
 
 def held_out_pairs(pictures: Pictures) -> Pairs:
-    """Every photograph onto itself, and the next one's face onto it."""
+    """Each photograph paired with itself, then with the next one as source."""
     rows = torch.arange(len(pictures))
     return OrdinaryPairs(pictures).pairs(torch.cat([rows, rows.roll(-1)]), rows.repeat(2))
 
@@ -203,18 +204,18 @@ def held_out_pairs(pictures: Pictures) -> Pairs:
 def folder_data(
     folder: Path, size: int, parts: Sequence[str], made_of: Callable[[Sequence[Path]], PairSource] | None = None
 ) -> Data:
-    """The folders of a release, for these parts of a preset. A tenth of the names is held out, at most 32 of each part;
-    who is held out of one part is not learned from in another. With `made_of` proxies are made of the photographs and
-    not read."""
+    """Data from folders in the release's layout, for these parts of a preset. A tenth of the names is held out, at most
+    32 for each part, and from all parts. With `made_of` proxies are made from the photographs instead of read. Raises
+    BadInput if a folder is missing or holds too few images."""
     photos = _photographs(folder / NORMAL) if "ordinary" in parts or made_of else []
     proxies = _proxies(folder / PROXY) if "proxy" in parts and not made_of else []
-    apart = [_spread(photos), _spread(proxies)]
+    apart = [_choose_held_out(photos), _choose_held_out(proxies)]
     names = {path.name for path in apart[0]} | {files.y.name for files in apart[1]}
     train: dict[str, PairSource] = {}
     held_out: dict[str, Pairs] = {}
     if "ordinary" in parts or made_of:
         left = [path for path in photos if path.name not in names]
-        _enough(folder / NORMAL, "photographs", len(left))
+        _require_enough(folder / NORMAL, "photographs", len(left))
         train["ordinary"] = OrdinaryPairs(FilePictures(left, size))
         held_out["ordinary"] = held_out_pairs(FilePictures(apart[0], size))
         if made_of:
@@ -222,19 +223,20 @@ def folder_data(
             held_out["proxy"] = made_of(apart[0]).batch(Generator().manual_seed(0), len(apart[0]))
     if "proxy" in parts and not made_of:
         left = [files for files in proxies if files.y.name not in names]
-        _enough(folder / PROXY, "proxies", len(left))
+        _require_enough(folder / PROXY, "proxies", len(left))
         train["proxy"] = FileProxies(left, size)
         held_out["proxy"] = FileProxies(apart[1], size).pairs()
     return Data(train, held_out)
 
 
 def read_pictures(paths: Sequence[Path], size: int) -> Tensor:
-    """Square pictures at one side, (N, 3, size, size) in 0..1, antialiased where they shrink."""
+    """Square images resized to one side, (N, 3, size, size) 0..1, antialiased when they shrink. Raises BadInput for an
+    image that is not square, ImageError for one that cannot be read."""
 
     def read(path: Path) -> Tensor:
         picture = images.read(path)
         if picture.shape[-1] != picture.shape[-2]:
-            raise BadInput(f"{path}: is not square; training takes aligned face crops")
+            raise BadInput(f"{path}: is not square; training needs aligned crops, `cscs pairs` makes them")
         if picture.shape[-1] == size:
             return picture
         return nnf.interpolate(picture, (size, size), mode="bilinear", antialias=True)
@@ -244,18 +246,18 @@ def read_pictures(paths: Sequence[Path], size: int) -> Tensor:
 
 
 def unit(pixels: Tensor) -> Tensor:
-    """Pictures in 0..1, whether they are bytes or in 0..1 already."""
+    """Images as float 0..1, from uint8 or from 0..1."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
 def _photographs(folder: Path) -> list[Path]:
-    return [path for path in _inside(folder) if path.suffix.lower() in images.READABLE]
+    return [path for path in _entries(folder) if path.suffix.lower() in images.READABLE]
 
 
 def _proxies(folder: Path) -> list[ProxyFiles]:
-    """Every folder that has a photograph, a source and a target."""
+    """The folders that have a photograph, a source and a target; logs how many others there are."""
     found, incomplete = [], 0
-    for inside in _inside(folder):
+    for inside in _entries(folder):
         if not inside.is_dir():
             continue
         names = sorted(os.listdir(inside))
@@ -268,27 +270,27 @@ def _proxies(folder: Path) -> list[ProxyFiles]:
         else:
             incomplete += 1
     if incomplete:
-        _log.warning("%s: %d folders lack their photograph, a _gensrc or a _gendst", folder, incomplete)
+        _log.warning("%s: %d folders skipped, without photograph, _gensrc or _gendst", folder, incomplete)
     return found
 
 
-def _inside(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder; training data are {NORMAL} and {PROXY} in one folder")
     return sorted(folder.iterdir())
 
 
-def _spread(items: Sequence[_Item]) -> list[_Item]:
-    """A tenth of the items, evenly apart, at least two."""
+def _choose_held_out(items: Sequence[_Item]) -> list[_Item]:
+    """A tenth of the items, evenly spaced; at least 2 and at most 32."""
     count = min(_HELD_OUT, max(2, len(items) // 10), len(items))
     return [items[row * len(items) // count] for row in range(count)]
 
 
-def _enough(folder: Path, what: str, count: int) -> None:
+def _require_enough(folder: Path, what: str, count: int) -> None:
     if count < _FEWEST:
-        raise BadInput(f"{folder}: {count} {what} to learn from; there must be {_FEWEST} beside those held out")
+        raise BadInput(f"{folder}: {count} {what} for training; at least {_FEWEST} are needed besides those held out")
 
 
-def _pick(chance: Tensor, count: int) -> Tensor:
-    """Which of `count` things a chance in 0..1 means."""
+def _to_index(chance: Tensor, count: int) -> Tensor:
+    """Indices below `count` from uniform random numbers in 0..1."""
     return (chance * count).long()

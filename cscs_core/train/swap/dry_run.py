@@ -1,4 +1,4 @@
-"""What a training run would take: one iteration of each sort and one check, measured, with nothing written."""
+"""Estimates the cost of a training run from one iteration of each kind and one validation, without writing anything."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .step import Training, iterate
 
 
 def dry_run(training: Training, data: Data, seed: int = 0) -> list[str]:
-    """Lines about sizes, time and memory. The training is used up: it has taken steps that belong to no run."""
+    """Lines of text about sizes, time and memory. `training` must not be used afterwards: it has taken trial steps."""
     preset, accelerator, student = training.preset, training.accelerator, training.bare_student
 
     def iteration(step: int) -> float:
         return _seconds(lambda: iterate(training, draw(training, data, seed, step), step, 1.0))
 
-    iteration(1)  # the first one also makes what the later ones use again
+    iteration(1)  # warm-up: the first one also fills caches
     plain, regularised = iteration(2 if preset.r1_every > 2 else 1), iteration(preset.r1_every)
     checked = _seconds(lambda: check(preset, training.average, training.recogniser, data.held_out))
     mean = plain + (regularised - plain) / preset.r1_every + checked / preset.check_every
@@ -36,11 +36,11 @@ def dry_run(training: Training, data: Data, seed: int = 0) -> list[str]:
     batches = ", ".join(f"{part.batch} {part.pairs}" for part in preset.parts)
     held_out = ", ".join(f"{len(pairs)} {name}" for name, pairs in data.held_out.items())
     return [
-        f"{preset.name}: {preset.size} px, pairs a step: {batches}; held out: {held_out}",
+        f"{preset.name}: {preset.size} px, pairs per step: {batches}; held out: {held_out}",
         f"parameters: {', '.join(f'{name} {count / 1e6:.2f} M' for name, count in counts.items())}",
         f"on {accelerator.num_processes} x {accelerator.device}, precision {accelerator.mixed_precision}",
         f"a step takes {plain:.3g} s, every {preset.r1_every}th {regularised:.3g} s; a check {checked:.3g} s",
-        f"memory at most {_memory(accelerator.device) / 1e9:.2f} GB a process; a saved state {4 * state / 1e9:.2f} GB",
+        f"peak memory {_memory(accelerator.device) / 1e9:.2f} GB per process; a checkpoint {4 * state / 1e9:.2f} GB",
         f"the run: {length}",
     ]
 
@@ -54,7 +54,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes that were in use at the worst moment: of the GPU, or of this process."""
+    """Peak memory in bytes, of the GPU or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -1,7 +1,7 @@
-"""Training from where it stands until its time is over, in a way that can be stopped and killed.
+"""The training loop of `cscs train`, which can be stopped or killed and resumed exactly.
 
-Whatever is random in a step is drawn from the seed of the run and the number of the step. So a run that is killed and
-started again learns the same, and there is no generator whose state would have to be saved.
+All randomness of a step is seeded by the run's seed and the number of the step. So a resumed run computes the same as
+an uninterrupted one, and no generator state has to be saved.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-_GOOD, _HOPELESS, _LOST = range(3)  # verdicts of a check
+_GOOD, _HOPELESS, _NOT_FINITE = range(3)  # verdicts of a validation
 
 
 @dataclass
 class StopRequest:
-    """The signal by which somebody asked to stop, 0 for none."""
+    """The signal that asked the run to stop, 0 for none."""
 
     signal: int = 0
 
@@ -47,14 +47,14 @@ class StopRequest:
 def begin(
     preset: Preset, accelerator: Accelerator, recogniser: Recogniser, seed: int = 0, student: Student | None = None
 ) -> Training:
-    """What a run of this preset starts with: a student that has learned nothing, unless one is given."""
+    """The initial training state of a preset, with a new student unless one is given."""
     _seed(seed)
     made = student or new_student(preset.generator(recogniser.width), recogniser)
     return prepare(preset, accelerator, recogniser, made, preset.critic())
 
 
 def draw(training: Training, data: Data, seed: int, step: int) -> dict[str, Pairs]:
-    """This process's share of the batches of a step. What is random in the step from here on is the step's own, too."""
+    """This process's share of a step's batches, by part. Also seeds the global generators for the rest of the step."""
     accelerator, parts = training.accelerator, training.preset.parts
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     ambient, *numbers = np.random.SeedSequence((seed, step)).generate_state(1 + len(parts)).tolist()
@@ -66,23 +66,26 @@ def draw(training: Training, data: Data, seed: int, step: int) -> dict[str, Pair
 
 
 def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> tuple[Progress, int]:
-    """Trains until the preset's steps or minutes are over, from the folder's state if it has one. How far it came, and
-    the signal that stopped it, 0 if none did. Raises BadInput where going on makes no sense."""
+    """Trains until the preset's steps or minutes are reached, resuming from the folder's checkpoint if there is one.
+    Returns the progress and the signal that stopped the run, 0 for none. Raises BadInput if the checkpoint belongs to
+    other options, if a loss or weight is not finite, or if the results are hopeless."""
     preset, accelerator = training.preset, training.accelerator
     progress = Progress(preset.name, seed, training.recogniser.sha256)
     if folder.state.exists():
         progress = load_state(folder.state, training)
         if progress.seed != seed:
-            raise BadInput(f"{folder.path}: was begun with --seed {progress.seed}, not {seed}; choose another --out")
+            raise BadInput(
+                f"{folder.path}: was started with --seed {progress.seed}, not {seed}; use that seed or another --out"
+            )
         if progress.encoder != training.recogniser.sha256:
             raise BadInput(
-                f"{folder.path}: was begun with another encoder; --encoder names it, or choose another --out"
+                f"{folder.path}: was started with another encoder; give it with --encoder, or choose another --out"
             )
     if accelerator.is_main_process:
         folder.tidy(progress.step)
     seen: dict[str, list[Tensor]] = {}
     checked = _share(preset, progress)
-    with _stop_on_signal() as wish:
+    with _stop_on_signal() as request:
         stopped, waiting, last = 0, 0.0, time.perf_counter()
         while (done := _share(preset, progress)) < 1 and not stopped:
             step = progress.step + 1
@@ -93,8 +96,8 @@ def train(training: Training, data: Data, folder: RunFolder, seed: int = 0) -> t
             waiting, last = waiting + (now - last) / 60, now
             progress = replace(progress, step=step)
             logged = step % preset.log_every == 0
-            if logged or accelerator.num_processes == 1:  # processes ask each other seldom: it makes them wait
-                minutes, stopped = _max_over_processes(accelerator, waiting, wish.signal)
+            if logged or accelerator.num_processes == 1:  # synchronise processes rarely, because they have to wait
+                minutes, stopped = _max_over_processes(accelerator, waiting, request.signal)
                 progress, waiting = replace(progress, minutes=progress.minutes + minutes), 0.0
             ending = stopped or _share(preset, progress) >= 1
             if logged or ending:
@@ -111,12 +114,13 @@ def _share(preset: Preset, progress: Progress) -> float:
 
 
 def _log(training: Training, folder: RunFolder, progress: Progress, seen: dict[str, list[Tensor]]) -> None:
-    """Means of the terms since the last time, over all processes. Raises BadInput if one of them is no number."""
+    """Logs the means of the loss terms since the last call, over all processes. Raises BadInput if one is not
+    finite."""
     means = torch.stack([torch.stack(values).mean() for values in seen.values()])
     means = cast(Tensor, training.accelerator.reduce(means, "mean"))
     values = dict(zip(seen, means.tolist(), strict=True))
     if lost := [name for name, value in values.items() if not math.isfinite(value)]:
-        raise BadInput(_lost(folder, progress, lost[0]))
+        raise BadInput(_not_finite(folder, progress, lost[0]))
     if training.accelerator.is_main_process:
         folder.record(progress.step, progress.minutes, values)
         terms = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
@@ -124,19 +128,18 @@ def _log(training: Training, folder: RunFolder, progress: Progress, seen: dict[s
 
 
 def _check(training: Training, data: Data, folder: RunFolder, progress: Progress, checked: float) -> Progress:
-    """Measures the averaged student, keeps it if it is the best so far, and saves the state. Raises BadInput when a
-    weight is no number, or when the run has just passed the point at which its results have to look like their sources
-    and they do not."""
+    """Validates the averaged student, saves it if it is the best so far, and saves a checkpoint. Raises BadInput if a
+    weight is not finite, or if the run has just passed `give_up` and its results are hopeless."""
     verdict = _GOOD
     if training.accelerator.is_main_process:
         progress, verdict = _measure(training, data, folder, progress, checked)
     _, verdict = _max_over_processes(training.accelerator, 0.0, verdict)
-    if verdict == _LOST:
-        raise BadInput(_lost(folder, progress, "a weight"))
+    if verdict == _NOT_FINITE:
+        raise BadInput(_not_finite(folder, progress, "a weight"))
     if verdict == _HOPELESS:
         raise BadInput(
-            f"{folder.path}: at step {progress.step} results do not look like their sources; more weight on identity "
-            "or less on reconstruction may help, the same command goes on all the same"
+            f"{folder.path}: at step {progress.step} the results do not look like their sources; more weight on "
+            "identity or less on reconstruction may help. To continue anyway, run the same command again"
         )
     return progress
 
@@ -147,7 +150,7 @@ def _measure(
     preset, student = training.preset, training.average
     networks = (training.bare_student, training.bare_critic)
     if not all(bool(value.isfinite().all()) for network in networks for value in network.parameters()):
-        return progress, _LOST
+        return progress, _NOT_FINITE
     found = check(preset, student, training.recogniser, data.held_out)
     folder.picture(progress.step, found.grid)
     folder.record(progress.step, progress.minutes, {"held_out": found.loss, **found.measures})
@@ -161,19 +164,19 @@ def _measure(
     return progress, _HOPELESS if due and found.hopeless else _GOOD
 
 
-def _lost(folder: RunFolder, progress: Progress, what: str) -> str:
+def _not_finite(folder: RunFolder, progress: Progress, what: str) -> str:
     return (
-        f"{folder.path}: {what} is no number any more at step {progress.step}; the same command goes on from the last "
-        "saved state, other data or a lower rate may help"
+        f"{folder.path}: {what} is not finite at step {progress.step}; run the same command again to resume from the "
+        "last checkpoint. If it happens again, other data or a lower rate may help"
     )
 
 
 def _max_over_processes(accelerator: Accelerator, minutes: float, number: int) -> tuple[float, int]:
-    """The largest of what the processes say."""
+    """The largest values over all processes."""
     if accelerator.num_processes == 1:
         return minutes, number
-    said = torch.tensor([[minutes, float(number)]], device=accelerator.device)
-    minutes, number = cast(Tensor, accelerator.gather(said)).amax(0).tolist()
+    own = torch.tensor([[minutes, float(number)]], device=accelerator.device)
+    minutes, number = cast(Tensor, accelerator.gather(own)).amax(0).tolist()
     return minutes, int(number)
 
 
@@ -185,22 +188,22 @@ def _seed(number: int) -> None:
 
 @contextmanager
 def _stop_on_signal() -> Iterator[StopRequest]:
-    """Ctrl-C and termination become a wish; a second one does what it always does."""
-    wish = StopRequest()
+    """Records the first SIGINT or SIGTERM as a request to stop; a second one has its usual effect."""
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield wish  # only the main thread is told of signals
+        yield request  # only the main thread receives signals
         return
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame: object) -> None:
-        wish.signal = number
+        request.signal = number
         for each, handler in usual.items():
             signal.signal(each, handler)
 
     for number in usual:
         signal.signal(number, note)
     try:
-        yield wish
+        yield request
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)

@@ -1,6 +1,6 @@
-"""What a swapper is asked for, as numbers. Pictures (N, 3, S, S) in [-1, 1], identities unit rows (N, E), logits (N,).
+"""Losses of a swapper. Images are (N, 3, S, S) in -1..1, identities unit rows (N, E), logits (N,).
 
-Every term is a mean over rows, so that the mean over processes with as many rows each is the term of all rows.
+Every term is a mean over rows, so that the mean over processes with equal batches is the term of the whole batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each term counts."""
+    """Weights of the loss terms."""
 
     identity: float
     reconstruction: float  # where the truth is known
@@ -24,21 +24,21 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class SwapBatch:
-    """A batch as the generator made it, and what was made of it."""
+    """A batch of results and what the losses need of them."""
 
-    out: Tensor  # pictures
-    truth: Tensor  # pictures: what `out` should be, where that is known
+    out: Tensor  # images made by the generator
+    truth: Tensor  # images: what `out` should be, where that is known
     known: Tensor  # (N,) bool
     source: Tensor  # identities of the sources
     identity: Tensor  # identities of `out`
-    logits: Tensor  # of `out`, high where it is taken for a photograph
+    logits: Tensor  # the critic's for `out`, high if it takes them for photographs
 
 
 Loss = Callable[[SwapBatch, Weights], dict[str, Tensor]]  # named terms, to be summed
 
 
 def released(swapped: SwapBatch, weights: Weights) -> dict[str, Tensor]:
-    """The terms of the CSCS release: a third of the mean square, and the logit itself as what the generator gains."""
+    """The terms of the CSCS release: a third of the mean squared error, and the negative logit as adversarial term."""
     return {
         "identity": weights.identity * cosine_distance(swapped.source, swapped.identity),
         "reconstruction": weights.reconstruction * square(swapped.out, swapped.truth, swapped.known) / 3,
@@ -47,8 +47,8 @@ def released(swapped: SwapBatch, weights: Weights) -> dict[str, Tensor]:
 
 
 def robust(swapped: SwapBatch, weights: Weights) -> dict[str, Tensor]:
-    """For small networks and short runs: absolute differences, which blur less, and the bounded gain of a generator
-    whose critic is fooled already."""
+    """Terms for small networks and short runs: absolute error, which blurs less, and the non-saturating adversarial
+    term, whose gradient vanishes once the critic is fooled."""
     return {
         "identity": weights.identity * cosine_distance(swapped.source, swapped.identity),
         "reconstruction": weights.reconstruction * absolute(swapped.out, swapped.truth, swapped.known),
@@ -57,32 +57,32 @@ def robust(swapped: SwapBatch, weights: Weights) -> dict[str, Tensor]:
 
 
 def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
-    """1 - cosine."""
+    """Mean of 1 - cosine, unit rows (N, E) twice."""
     return (1 - (one * other).sum(-1)).mean()
 
 
 def square(out: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Mean squared difference of the known rows, 0 where there are none."""
+    """Mean squared difference over the known rows; 0 if there are none."""
     return _mean((out - truth).square().mean((1, 2, 3)), known)
 
 
 def absolute(out: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Mean absolute difference of the known rows, 0 where there are none."""
+    """Mean absolute difference over the known rows; 0 if there are none."""
     return _mean((out - truth).abs().mean((1, 2, 3)), known)
 
 
 def non_saturating(fake: Tensor) -> Tensor:
-    """The generator's part of the game (Goodfellow et al. 2014): -log sigmoid."""
+    """The generator's non-saturating loss, -log sigmoid(fake) (Goodfellow et al. 2014)."""
     return nnf.softplus(-fake).mean()
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """The critic's part: -log sigmoid(real) - log(1 - sigmoid(fake))."""
+    """The critic's loss, -log sigmoid(real) - log(1 - sigmoid(fake)) (Goodfellow et al. 2014)."""
     return nnf.softplus(-real).mean() + nnf.softplus(fake).mean()
 
 
 def r1_penalty(real: Tensor, pictures: Tensor) -> Tensor:
-    """Mean squared gradient norm of the logits by their pictures: R1 (Mescheder et al. 2018) without its gamma / 2."""
+    """Mean squared norm of the logits' gradient by the images: R1 (Mescheder et al. 2018) without gamma / 2."""
     (gradient,) = torch.autograd.grad(real.sum(), pictures, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 

@@ -1,4 +1,4 @@
-"""What `cscs train` can train: networks, losses and schedule under one name."""
+"""Presets of `cscs train`: networks, losses and schedule under one name."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from .losses import Loss, Weights, released, robust
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One batch of every iteration, which the critic learns from and then the generator."""
+    """One batch of every iteration, on which first the critic and then the generator is updated."""
 
-    pairs: Literal["ordinary", "proxy"]  # two photographs, half of the time the same twice; or made for a known result
+    pairs: Literal["ordinary", "proxy"]  # two photographs, half of the time the same one twice; or proxies
     batch: int  # pairs, over all processes
     weights: Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A way to train a swapper. A run ends after `steps` or `minutes`, whichever there is."""
+    """How a swapper is trained. A run ends after `steps` or `minutes`, of which exactly one is given. Raises ValueError
+    otherwise."""
 
     name: str
-    size: int  # px, side of the pictures
-    encoder: str  # weights file of the recogniser that conditions and judges, bundled or in the store
-    generator: Callable[[int], nn.Module]  # width of z -> network(target, z)
+    size: int  # px, crop side
+    encoder: str  # weights file of the recogniser used for conditioning and for the loss, bundled or in the store
+    generator: Callable[[int], nn.Module]  # length of z -> network(target, z)
     critic: Callable[[], nn.Module]
     parts: tuple[Part, ...]
     loss: Loss
@@ -41,37 +42,45 @@ class Preset:
     critic_rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warm_up: int = 0  # steps
-    cosine: bool = False  # the rates end at nothing; otherwise they stay
-    clip: float = 2.0  # norm of all trained parameters' gradients together
-    r1: float = 10.0
-    r1_every: int = 16  # steps; it counts as many times more then
-    average: float = 0.999
-    give_up: float | None = 0.15  # share of the run after which swaps have to look like their sources
+    cosine: bool = False  # cosine decay of the rates to 0; otherwise they are constant
+    clip: float = 2.0  # largest norm of the gradients of all parameters together
+    r1: float = 10.0  # gamma
+    r1_every: int = 16  # steps between R1 penalties, which are multiplied by this number
+    average: float = 0.999  # decay of the averaged weights
+    give_up: float | None = 0.15  # share of the run after which it stops if results do not look like their sources
     log_every: int = 50  # steps
-    check_every: int = 1000  # steps between held-out measures, pictures and saved states
+    check_every: int = 1000  # steps between validations with pictures and checkpoints
 
     def __post_init__(self):
         if (self.steps is None) == (self.minutes is None):
-            raise ValueError(f"preset {self.name}: either steps or minutes")
+            raise ValueError(f"preset {self.name}: give either steps or minutes")
         if self.check_every % self.log_every:
-            raise ValueError(f"preset {self.name}: check_every is no multiple of log_every")
+            raise ValueError(f"preset {self.name}: check_every must be a multiple of log_every")
 
     def share(self, step: int, minutes: float) -> float:
-        """How much of the run is done, 0..1."""
+        """The share of the run that is done, 0..1."""
         done = step / self.steps if self.steps else minutes / self.minutes if self.minutes else 1.0
         return min(1.0, done)
 
     def pace(self, step: int, done: float) -> float:
-        """What the rates are multiplied by at a step, counted from 1, with this share done."""
+        """The factor of the learning rates at a step, counted from 1, when this share of the run is done."""
         warm = min(1.0, step / self.warm_up) if self.warm_up else 1.0
         return warm * (0.5 + 0.5 * math.cos(math.pi * done)) if self.cosine else warm
 
 
+_FORMER_NAMES = {"lite-128": "small-128"}
+
+
+def current_name(name: str) -> str:
+    """The current name of a preset, given its current or former name."""
+    return _FORMER_NAMES.get(name, name)
+
+
 def find_preset(name: str) -> Preset:
-    """The preset of that name, or of the one that it had before. Raises BadInput if there is none."""
-    name = _FORMER_NAMES.get(name, name)
+    """The preset with this name or former name. Raises BadInput if there is none."""
+    name = current_name(name)
     if name not in PRESETS:
-        raise BadInput(f"{name}: no such preset; there are {', '.join(PRESETS)}")
+        raise BadInput(f"{name}: no such preset; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
@@ -134,5 +143,4 @@ _PRESETS = (
     ),
 )
 
-_FORMER_NAMES = {"lite-128": "small-128"}
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: config.json, log.jsonl, pictures, TensorBoard events if asked for."""
+"""The folder of a training run: config.json, log.jsonl, pictures and, if requested, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...hub.store import oserror_as_bad_input
 from ...io import images
-from ...io.files import BadInput, placed
+from ...io.files import BadInput, placed, write_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFolder:
+    """The paths and files of a run."""
+
     path: Path
     board: SummaryWriter | None = None
 
@@ -31,13 +33,11 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Writes what was asked for, for people to read."""
-        path = self.path / "config.json"
-        with oserror_as_bad_input(path), placed(path) as beside:
-            beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        """Writes the options of the run to config.json. Raises BadInput if it cannot be written."""
+        write_json(self.path / "config.json", config)
 
     def record(self, step: int, minutes: float, values: dict[str, float]) -> None:
-        """One more line of the log."""
+        """Appends a line to the log. Raises BadInput if it cannot be written."""
         with oserror_as_bad_input(self.log), open(self.log, "a", encoding="utf-8") as lines:
             lines.write(json.dumps({"step": step, "minutes": minutes, **values}) + "\n")
         if self.board is not None:
@@ -45,8 +45,8 @@ class RunFolder:
                 self.board.add_scalar(name, value, step)
 
     def tidy(self, after: int) -> None:
-        """Clears up behind a run that was killed: the lines of later steps than it had saved go out of the log, and
-        files that it was writing are removed."""
+        """Cleans up after a killed run: removes unfinished files, and log lines of steps later than the checkpoint's,
+        `after`."""
         for place in (self.path, self.path / "pictures"):
             for left in place.glob(".cscs-*"):
                 left.unlink()
@@ -57,14 +57,14 @@ class RunFolder:
             beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def picture(self, step: int, grid: Tensor) -> None:
-        """A picture (3, H, W) of 0..1 for that step."""
+        """Writes a step's picture (3, H, W) 0..1."""
         images.write(self.path / "pictures" / f"{step:08d}.jpg", grid)
         if self.board is not None:
             self.board.add_image("held_out", grid, step)
 
 
 def open_folder(path: Path, tensorboard: bool) -> RunFolder:
-    """The folder of a run, new or begun. Raises BadInput if it cannot be written to."""
+    """The folder of a run, created if missing. Raises BadInput if it cannot be created, or without tensorboard."""
     with oserror_as_bad_input(path):
         path.mkdir(parents=True, exist_ok=True)
     return RunFolder(path, _board(path / "tensorboard") if tensorboard else None)
@@ -74,12 +74,12 @@ def _board(path: Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
-        raise BadInput("--tensorboard: is not installed; pip install tensorboard") from None
+        raise BadInput("--tensorboard: tensorboard is not installed; pip install tensorboard") from None
     return SummaryWriter(str(path))
 
 
 def _step(line: str) -> int:
-    """The step of a line of the log, -1 of one that was not finished."""
+    """The step of a line of the log, -1 if the line is incomplete."""
     try:
         return json.loads(line)["step"]
     except (ValueError, LookupError, TypeError):

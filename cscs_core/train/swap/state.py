@@ -1,12 +1,12 @@
-"""The state of a training run, one file: networks, averages and optimisers, and how far it has come.
+"""Checkpoints of a training run, one file: networks, averages, optimisers and progress.
 
-Nothing random needs to be in it: every step draws from its own number and the seed of the run.
+No generator state is needed: every step is seeded by its number and the seed of the run.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,23 +15,25 @@ from torch import Tensor, nn
 
 from ...hub import weights
 from ...io.files import BadInput
+from .presets import current_name
 from .step import Training
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands."""
+    """The progress of a run."""
 
     preset: str
     seed: int
     encoder: str = ""  # sha256 of the frozen recogniser's weights
-    step: int = 0  # iterations done, hence also the position in the data
-    minutes: float = 0.0  # spent training
+    step: int = 0  # iterations done, which also gives the position in the data
+    minutes: float = 0.0  # time spent training
     best: float | None = None  # lowest held-out loss so far
     best_step: int = 0
 
 
 def save_state(path: Path, training: Training, progress: Progress) -> None:
+    """Writes a checkpoint, atomically. Raises BadInput if it cannot be written."""
     tensors = {
         f"{name}.{key}": value.detach().cpu()
         for name, network in _networks(training).items()
@@ -47,23 +49,25 @@ def save_state(path: Path, training: Training, progress: Progress) -> None:
 
 
 def load_state(path: Path, training: Training) -> Progress:
-    """Puts a saved state into the networks and optimisers. Raises BadInput if the file is damaged or of another run."""
+    """Loads a checkpoint into the networks and optimisers, in place. Raises BadInput if the file is damaged or belongs
+    to another preset."""
     try:
         tensors, metadata = weights.read(path)
     except BadInput as error:
         reason = str(error).removeprefix(f"{path}: ").split(";")[0]
-        raise BadInput(f"{path}: the state of this run {reason}; remove it to begin again") from None
+        raise BadInput(f"{path}: the checkpoint of this run {reason}; remove it to start again") from None
     try:
         progress = Progress(**json.loads(metadata["progress"]))
+        progress = replace(progress, preset=current_name(progress.preset))
         if progress.preset != training.preset.name:
             raise ValueError(f"but of {progress.preset}")
         for name, network in _networks(training).items():
-            network.load_state_dict(_under(name, tensors))
+            network.load_state_dict(_with_prefix(name, tensors))
         for name, (network, optimiser) in _optimisers(training).items():
-            _restore(optimiser, list(network.parameters()), _under(name, tensors))
+            _load_optimiser(optimiser, list(network.parameters()), _with_prefix(name, tensors))
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise BadInput(f"{path}: is no state of this preset ({reason}); choose another --out") from None
+        raise BadInput(f"{path}: is not a checkpoint of this preset ({reason}); choose another --out") from None
     return progress
 
 
@@ -78,12 +82,14 @@ def _optimisers(training: Training) -> dict[str, tuple[nn.Module, torch.optim.Op
     }
 
 
-def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
-def _restore(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], tensors: dict[str, Tensor]) -> None:
-    """Moments in the memory layout of their parameters, so that going on computes what not stopping would have."""
+def _load_optimiser(
+    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], tensors: dict[str, Tensor]
+) -> None:
+    """Restores an optimiser, with moments in the memory layout of their parameters: a resumed run is then exact."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         row, name = key.split(".", 1)

@@ -1,9 +1,9 @@
-"""One iteration of training a swapper: for each part of the preset the critic learns, then the student.
+"""One training iteration of a swapper: for each part of the preset an update of the critic, then of the student.
 
     critic    softplus(-D(real)) + softplus(D(out)), every 16th step + 16 * r1 / 2 * |dD/dreal|^2
-    student   the preset's loss, against the critic as it is by then
+    student   the preset's loss, with the updated critic
 
-`real` is y: of an ordinary pair its target, of a proxy the photograph that it was made from.
+`real` is y: the target of an ordinary pair, or the photograph that a proxy was made from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """All that an iteration changes, on this process's device. `student` and `critic` may be wrapped for several."""
+    """Everything that an iteration updates, on this process's device. `student` and `critic` may be wrapped for
+    distributed training."""
 
     preset: Preset
     accelerator: Accelerator
@@ -51,7 +52,7 @@ class Training:
 def prepare(
     preset: Preset, accelerator: Accelerator, recogniser: Recogniser, student: Student, critic: nn.Module
 ) -> Training:
-    """Networks and their optimisers on the accelerator's device, as many times as there are processes."""
+    """Moves the networks to the accelerator's device, makes their optimisers, and wraps them for several processes."""
     for network in (student, critic):
         network.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -65,8 +66,8 @@ def prepare(
 
 
 def iterate(training: Training, batches: Mapping[str, Pairs], step: int, pace: float) -> dict[str, Tensor]:
-    """Learns from a batch for each part, this process's share of it; terms of the losses, by part. Steps count from 1;
-    `pace` is what the rates are multiplied by."""
+    """Trains on this process's share of a batch for each part. Returns the loss terms, named by part. Steps count from
+    1; `pace` is the factor of the learning rates."""
     preset = training.preset
     for optimiser, rate in (
         (training.student_optimiser, preset.rate),
@@ -76,13 +77,13 @@ def iterate(training: Training, batches: Mapping[str, Pairs], step: int, pace: f
             group["lr"] = rate * pace
     terms = {}
     for part in preset.parts:
-        seen = _learn(training, part, batches[part.pairs].to(training.accelerator.device), step)
+        seen = _train_part(training, part, batches[part.pairs].to(training.accelerator.device), step)
         terms |= {f"{part.pairs}_{name}": value.detach() for name, value in seen.items()}
     ema.update(training.average, training.bare_student, ema.decay(step, preset.average))
     return terms
 
 
-def _learn(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str, Tensor]:
+def _train_part(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str, Tensor]:
     preset, accelerator, recogniser = training.preset, training.accelerator, training.recogniser
     real, source, target = (pictures * 2 - 1 for pictures in (pairs.y, pairs.x_src, pairs.x_tgt))
     with torch.no_grad(), accelerator.autocast():
@@ -96,17 +97,17 @@ def _learn(training: Training, part: Part, pairs: Pairs, step: int) -> dict[str,
     terms = {"critic": losses.discriminator_loss(logits, training.critic(out.detach()))}
     if regularised:
         terms["r1"] = preset.r1_every * preset.r1 / 2 * losses.r1_penalty(logits, real)
-    _descend(training, terms, training.critic, training.critic_optimiser)
+    _update(training, terms, training.critic, training.critic_optimiser)
 
-    training.critic.requires_grad_(False)  # without its wrapping: nothing of it is to be shared between processes
+    training.critic.requires_grad_(False)  # and used unwrapped below: it has no gradients to synchronise
     with accelerator.autocast():
         swapped = SwapBatch(out, real.detach(), pairs.known, identity, recogniser(out), training.bare_critic(out))
     wanted = preset.loss(swapped, part.weights)
-    _descend(training, wanted, training.student, training.student_optimiser)
+    _update(training, wanted, training.student, training.student_optimiser)
     return terms | wanted
 
 
-def _descend(
+def _update(
     training: Training, terms: Mapping[str, Tensor], network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
     training.accelerator.backward(torch.stack(list(terms.values())).sum())

@@ -1,4 +1,5 @@
-"""What learns: a generator, told who it is by a frozen recogniser and a trainable copy of it, the ID adapter."""
+"""The networks being trained: a generator, conditioned by a frozen recogniser and a trainable copy of it, the ID
+adapter (CSCS, ACM TOG 2024)."""
 
 from __future__ import annotations
 
@@ -22,44 +23,44 @@ JOINS = ("gated", "add", "concat", "replace")
 
 @dataclass(frozen=True)
 class Recogniser:
-    """A frozen encoder of identities. Pictures are ffhq_512 crops of any side, in [-1, 1]."""
+    """A frozen identity encoder for ffhq_512 crops of any side, in -1..1."""
 
     network: nn.Module
-    width: int  # of an identity
-    file: str = "encoder.safetensors"  # its name without folders
+    width: int  # length of an embedding
+    file: str = "encoder.safetensors"  # file name without folders
 
     @cached_property
     def sha256(self) -> str:
+        """Hash of the weights, see `fingerprint`."""
         return fingerprint(self.network)
 
     def view(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, 3, S, S) as its kind of network wants them."""
+        """The network's input for images (N, 3, S, S) -1..1, see `face_view`."""
         return cscs_swapper.face_view(self.network, pictures)
 
     def of_view(self, view: Tensor) -> Tensor:
-        """Identities of pictures as `face_view` gives them, unit rows (N, width)."""
+        """Unit embeddings (N, width) of inputs from `view`."""
         return nnf.normalize(self.network(view).float(), dim=-1)
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Identities, unit rows (N, width)."""
+        """Unit embeddings (N, width) of images (N, 3, S, S) -1..1."""
         return self.of_view(self.view(pictures))
 
 
 def load_recogniser(path: Path, device: torch.device | str = "cpu") -> Recogniser:
-    """A weights file with an IResNet or an encoder of ours."""
-    network = weights.load_model(path, device)
-    if isinstance(network, IdAdapter) or not isinstance(network, IResNet | IdentityEncoder):
-        raise BadInput(f"{path}: holds {type(network).__name__}; an encoder is an iresnet or an identity_encoder")
+    """A recogniser from a weights file with an IResNet or an IdentityEncoder. Raises BadInput for another file."""
+    network = weights.load_model(path, (IResNet, IdentityEncoder), device)
     return Recogniser(network, network.config.embedding, path.name)
 
 
 class Student(nn.Module):
-    """The networks that are trained, as one: their gradients are clipped, averaged and saved together."""
+    """The trained networks in one module, so that they are clipped, averaged and saved together. Raises ValueError for
+    a `kind` that is not one of JOINS."""
 
     def __init__(self, generator: nn.Module, adapter: nn.Module, width: int, kind: str = "gated"):
         super().__init__()
         if kind not in JOINS:
-            raise ValueError(f"no way {kind!r} to join an adapter; there are {', '.join(JOINS)}")
+            raise ValueError(f"unknown join {kind!r}; choose one of {', '.join(JOINS)}")
         self.generator = generator
         self.adapter = adapter.requires_grad_(True)
         self.kind = kind
@@ -68,37 +69,40 @@ class Student(nn.Module):
             nn.init.zeros_(self.gate.weight)
 
     def train(self, mode: bool = True) -> Student:
-        """The adapter's batch norms keep the statistics of the recogniser that it is a copy of: a handful of faces
-        would not tell better ones."""
+        """Sets the mode, except for the adapter, whose batch norms keep the statistics of the recogniser that it was
+        copied from: those of a small batch would be worse."""
         super().train(mode)
         self.adapter.eval()
         return self
 
     def forward(self, target: Tensor, view: Tensor, identity: Tensor) -> Tensor:
-        """Targets (N, 3, S, S), views of the sources and what the recogniser says of them (N, E) -> pictures."""
+        """Targets (N, 3, S, S) -1..1, views of the sources and their embeddings (N, E) -> images (N, 3, S, S) -1..1."""
         return self.generator(target, self.joined(identity, nnf.normalize(self.adapter(view).float(), dim=-1)))
 
     def joined(self, identity: Tensor, adapted: Tensor) -> Tensor:
-        """z of unit parts (N, E): (N, E), or (N, 2 E) for `concat`. The kinds of the release are for its weights."""
+        """z from unit rows (N, E) twice -> (N, E), or (N, 2 E) for `concat`, see `join_embeddings`. Kinds other than
+        `gated` are for weights of the release."""
         return cscs_swapper.join_embeddings(self.kind, identity, adapted, self.gate)
 
 
 def new_student(generator: nn.Module, recogniser: Recogniser) -> Student:
-    """A generator that has learned nothing and an adapter that knows what the recogniser does."""
+    """A student with an untrained generator and an adapter copied from the recogniser."""
     return Student(generator, copy.deepcopy(recogniser.network), recogniser.width)
 
 
 def load_student(folder: Path, recogniser: Recogniser, size: int) -> Student:
-    """What `save_student` has saved, to train further, or cscs_generator.safetensors and cscs_adapter.safetensors, the
-    release. Raises BadInput if it goes with another recogniser, or another size of pictures."""
+    """A student to train further, saved by `save_student`, or from cscs_generator.safetensors and
+    cscs_adapter.safetensors of the release. Raises BadInput if it needs another recogniser or another crop size."""
     before = "" if (folder / GENERATOR).exists() else "cscs_"
     found = load_networks(folder, before)
     if found.notes.get("encoder_sha256", recogniser.sha256) != recogniser.sha256:
-        raise BadInput(f"{folder}: was trained with another encoder, {found.notes.get('encoder')}; --encoder names it")
+        raise BadInput(
+            f"{folder}: was trained with another encoder, {found.notes.get('encoder')}; give it with --encoder"
+        )
     if (side := found.notes.get("size", str(cscs_swapper.SIZE))) != str(size):
-        raise BadInput(f"{folder}: makes pictures of {side} px; this preset has {size}")
+        raise BadInput(f"{folder}: makes images of {side} px, but this preset needs {size}; choose another preset")
     if (width := found.adapter.config.embedding) != recogniser.width:
-        raise BadInput(f"{folder}: takes identities of {width} numbers; the encoder gives {recogniser.width}")
+        raise BadInput(f"{folder}: takes embeddings of length {width}, but the encoder gives {recogniser.width}")
     kind = found.adapter.config.kind if isinstance(found.adapter, IdAdapter) else "gated"
     student = Student(found.generator, found.adapter, width, kind)
     if student.gate is not None and found.gate is not None:
@@ -107,8 +111,8 @@ def load_student(folder: Path, recogniser: Recogniser, size: int) -> Student:
 
 
 def save_student(folder: Path, student: Student, recogniser: Recogniser, size: int, **notes: str) -> None:
-    """generator.safetensors, adapter.safetensors and, unless they are joined as in the release, gate.safetensors:
-    with the recogniser's file a swapper of pictures of that side, which `trained_swapper` loads."""
+    """Writes generator.safetensors, adapter.safetensors and, for `gated`, gate.safetensors, which `load_trained` loads
+    together with the recogniser's file as a swapper for crops of this size."""
     notes |= {"join": student.kind, "size": str(size), "encoder": recogniser.file, "encoder_sha256": recogniser.sha256}
     for name, network in ((GENERATOR, student.generator), (ADAPTER, student.adapter)):
         weights.save_model(folder / name, network, torch.float16, **notes)

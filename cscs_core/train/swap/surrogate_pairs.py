@@ -1,4 +1,4 @@
-"""Proxies made while training, of photographs that are held on the device that trains."""
+"""Proxies made during training, from photographs held on the training device."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ...surrogates.recipe import Pool, Recipe
 from ...types import Crops, join
 from .data import Pairs
 
-SIDE = 256  # px, of the crops that surrogates are made of
-_FRUITLESS = 8  # rounds without a pair after which nothing is hoped for
+SIDE = 256  # px, side of the crops that surrogates are made from
+_MAX_ROUNDS = 8  # rounds without an accepted pair before giving up
 
 
 def surrogate_pairs(files: Sequence[Path], size: int, device: torch.device | str = "cpu") -> SurrogatePairs:
-    """Proxies of the largest face of each photograph. Raises BadInput if there are fewer than two."""
+    """A source of proxies made from the largest face of each photograph. Raises BadInput if fewer than two photographs
+    show a face."""
     models = load_models(device)
     crops = []
     for file in files:
@@ -35,37 +36,39 @@ def surrogate_pairs(files: Sequence[Path], size: int, device: torch.device | str
     everyone = join(crops)
     if len(everyone) < 2:
         raise BadInput(
-            f"{files[0].parent}: {len(everyone)} of {len(files)} photographs show a face; surrogates need two people"
+            f"{files[0].parent}: {len(everyone)} of {len(files)} photographs show a face; surrogates need at least two"
         )
     return SurrogatePairs(Pool.of(everyone), Recipe(models.encoder, models.landmarks), size)
 
 
 @dataclass(frozen=True)
 class SurrogatePairs:
-    """A proxy of a photograph drawn from the pool, whose faces also lend what surrogates need of somebody else."""
+    """Proxies of photographs drawn from a pool, whose faces also serve as donors."""
 
     photographs: Pool
-    recipe: Recipe  # without one of its surrogates the photograph itself is the source, or the target
-    size: int  # px, of the pairs
-    adapt: AdaptOptions | None = field(default_factory=AdaptOptions)  # of targets: half are thinner or chubbier
+    recipe: Recipe  # without options for a surrogate the photograph itself is the source, or the target
+    size: int  # px, crop side of the pairs
+    adapt: AdaptOptions | None = field(default_factory=AdaptOptions)  # for targets: half become thinner or chubbier
 
     @torch.no_grad()
     def batch(self, generator: Generator, count: int, share: slice = slice(None)) -> Pairs:
-        """As many as there are in the share, others for each share. Raises BadInput if all that is made is rejected."""
+        """As many pairs as the share has, different for each share. Raises BadInput if every surrogate is rejected."""
         wanted, number = len(range(count)[share]), int(torch.randint(1 << 62, (), generator=generator))
         own = Generator().manual_seed(number + (share.start or 0))
-        parts, missing, fruitless = [self._made(0, own)], wanted, 0
+        parts, missing, fruitless = [self._make(0, own)], wanted, 0
         while missing:
-            parts.append(self._made(missing, own))
+            parts.append(self._make(missing, own))
             missing -= len(parts[-1][0])
             fruitless = 0 if len(parts[-1][0]) else fruitless + 1
-            if fruitless == _FRUITLESS:
-                raise BadInput("the surrogates of these photographs are rejected again and again; are they faces?")
+            if fruitless == _MAX_ROUNDS:
+                raise BadInput(
+                    f"all surrogates were rejected in {_MAX_ROUNDS} rounds; check that the photographs show clear faces"
+                )
         y, x_src, x_tgt = (resize(join(list(column)), self.size).pixels for column in zip(*parts, strict=True))
         return Pairs(y, x_src, x_tgt, torch.ones(wanted, dtype=torch.bool, device=y.device))
 
-    def _made(self, count: int, generator: Generator) -> tuple[Crops, Crops, Crops]:
-        """Photographs, sources and targets: at most so many, as some are rejected."""
+    def _make(self, count: int, generator: Generator) -> tuple[Crops, Crops, Crops]:
+        """Up to `count` photographs with their sources and targets; rejected ones are left out."""
         y = self.photographs[torch.randint(len(self.photographs), (count,), generator=generator)]
         sources = self.recipe.sources(y, self.photographs, generator)
         targets = self.recipe.targets(y[sources.rows], self.photographs, generator)

@@ -211,13 +211,13 @@ def test_an_upscaler_is_named(spandrel, tmp_path):
     from spandrel.architectures.ESRGAN import ESRGAN  # pyright: ignore[reportMissingImports]
 
     weights.write(tmp_path / "a.safetensors", ESRGAN(num_filters=8, num_blocks=1).state_dict(), {})
-    assert "is ESRGAN (SR), no face restorer; known are GFPGAN, RestoreFormer" in _refused(tmp_path / "a.safetensors")
+    assert "is ESRGAN (SR), not a face restorer; supported are GFPGAN" in _refused(tmp_path / "a.safetensors")
 
 
 @pytest.mark.usefixtures("spandrel")
 def test_what_spandrel_does_not_know_is_refused(tmp_path):
     weights.write(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
-    assert "is no face restorer; known are GFPGAN" in _refused(tmp_path / "a.safetensors")
+    assert "is not a face restorer; supported are GFPGAN" in _refused(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("change", ["missing", "shape"])
@@ -227,7 +227,7 @@ def test_a_restorer_that_is_not_whole_is_refused(restoreformer, tmp_path, change
     else:
         restoreformer["encoder.mid.block_1.conv1.weight"] = torch.zeros(3)
     weights.write(tmp_path / "a.safetensors", restoreformer, {})
-    assert "does not fit the architecture that spandrel takes it for" in _refused(tmp_path / "a.safetensors")
+    assert "does not match the architecture that spandrel recognised" in _refused(tmp_path / "a.safetensors")
 
 
 def test_a_restorer_of_whole_numbers_is_refused(restoreformer, tmp_path):

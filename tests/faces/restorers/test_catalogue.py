@@ -55,7 +55,7 @@ def test_a_restorer_that_is_not_here_says_what_to_do(tmp_path: Path):
 
 
 def test_an_unknown_name_is_answered_with_those_there_are(tmp_path: Path):
-    with pytest.raises(BadInput, match=r"no restorer 'magic'; there are lite, gfpgan_1\.4, "):
+    with pytest.raises(BadInput, match=r"unknown restorer 'magic'; choose one of lite, gfpgan_1\.4, "):
         load_restorer("magic", Store(tmp_path))
 
 

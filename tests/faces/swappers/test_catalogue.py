@@ -38,8 +38,6 @@ from cscs_core.models import (
     RefinerConfig,
     SmallGenerator,
     SmallGeneratorConfig,
-    aei,
-    aei_fused,
 )
 from cscs_core.models.graph import Port
 from cscs_core.ops import geometry, mesh
@@ -49,20 +47,6 @@ from cscs_core.types import Crops, Identity
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "home", (tmp_path / "reactor",))
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AEI-Net with few channels."""
-    for name, widths in (
-        ("DOWN", (2, 3, 4, 5, 6, 7, 8)),
-        ("UP", (7, 6, 5, 4, 3, 2)),
-        ("ATTRIBUTES", (8, 14, 12, 10, 8, 6, 4, 4)),
-        ("WIDTHS", (8, 8, 8, 8, 7, 6, 5, 4, 3)),
-    ):
-        for module in (aei, aei_fused):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, widths)
 
 
 def put_cscs(store: Store, kind: str = "add", identity: int = 512) -> None:
@@ -114,7 +98,7 @@ def test_a_swapper_of_others_is_listed_when_it_and_its_encoder_are_there(store):
     folder.mkdir(parents=True)
     (folder / "inswapper_128.onnx").touch()
     assert available(store) == ["lite", "warp"]
-    with pytest.raises(BadInput, match=r"swapper inswapper_128: w600k_r50.onnx not here; `cscs models` says where"):
+    with pytest.raises(BadInput, match=r"swapper inswapper_128: w600k_r50.onnx not installed; `cscs models` shows"):
         load_swapper("inswapper_128", store)
     store.home.mkdir(exist_ok=True)
     (store.home / "w600k_r50.safetensors").touch()  # converted
@@ -122,7 +106,7 @@ def test_a_swapper_of_others_is_listed_when_it_and_its_encoder_are_there(store):
 
 
 def test_an_unknown_swapper_is_named_with_those_there_are(store):
-    with pytest.raises(BadInput, match="no swapper 'magic'; there are lite, warp, cscs, inswapper_128"):
+    with pytest.raises(BadInput, match="unknown swapper 'magic'; choose one of lite, warp, cscs, inswapper_128"):
         load_swapper("magic", store)
 
 
@@ -149,9 +133,9 @@ def test_a_pack_and_a_detector_in_the_folders_are_listed(store):
 
 
 def test_a_missing_or_unknown_detector_says_what_to_do(store):
-    with pytest.raises(BadInput, match=r"detector scrfd_10g: det_10g.onnx is not here; `cscs models`"):
+    with pytest.raises(BadInput, match=r"detector scrfd_10g: det_10g.onnx is not installed; `cscs models`"):
         load_detector("scrfd_10g", store)
-    with pytest.raises(BadInput, match="no detector 'dlib'; there are lite"):
+    with pytest.raises(BadInput, match="unknown detector 'dlib'; choose one of lite"):
         load_detector("dlib", store)
 
 

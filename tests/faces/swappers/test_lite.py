@@ -64,7 +64,7 @@ def hull(points: Tensor, size: int, grown: float = 0) -> Tensor:
 
 def with_painter(lite: LiteSwapper, change: float) -> tuple[LiteSwapper, Painter]:
     painter = Painter(change)
-    return replace(lite, refiner=painter), painter  # pyright: ignore[reportArgumentType]
+    return replace(lite, refiner=painter), painter
 
 
 def test_a_refiner_that_changes_nothing_leaves_what_warp_does(lite, person, crops):

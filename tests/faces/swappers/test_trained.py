@@ -33,6 +33,7 @@ from cscs_core.train.swap.student import Recogniser, Student, load_recogniser, n
 from cscs_core.types import Crops, Identity
 
 SIZE, WIDTH = 32, 8
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_the_encoder_is_known_wherever_it_lies_and_however_it_is_stored(tmp_path
     load_swapper(str(run), store)  # where it was when the run began
     (run / "config.json").unlink()
     for folder in (store.home, run):
-        weights.save_model(folder / place.name, weights.load_model(place), torch.float32)
+        weights.save_model(folder / place.name, weights.load_any(place), torch.float32)
         load_swapper(str(run), store)
         (folder / place.name).unlink()
 
@@ -163,11 +164,11 @@ def test_a_run_without_its_encoder_is_refused(tmp_path, store):
     run = tmp_path / "run"
     _, place = put_run(run)
     place.unlink()
-    line = r"run: was trained with the encoder own.safetensors; that is not here; put it into this folder$"
+    line = r"trained with the encoder own.safetensors; that file was not found; put the encoder into this folder$"
     with pytest.raises(BadInput, match=line):
         load_swapper(str(run), store)
     weights.save_model(store.home / place.name, encoder(1))
-    line = r"own.safetensors; .*home/own.safetensors is another encoder than that; put it into this folder$"
+    line = r"own.safetensors; .*home/own.safetensors has other weights; put the encoder into this folder$"
     with pytest.raises(BadInput, match=line):
         load_swapper(str(run), store)
 
@@ -178,7 +179,7 @@ def test_the_encoder_of_a_run_is_a_file_beside_others_whatever_the_run_says(tmp_
     (run / "config.json").write_text("[" * 100_000)
     tensors, notes = weights.read(run / "generator.safetensors")
     weights.write(run / "generator.safetensors", tensors, notes | {"encoder": "../own.safetensors"})
-    with pytest.raises(BadInput, match=r"was trained with the encoder own.safetensors; that is not here"):
+    with pytest.raises(BadInput, match=r"was trained with the encoder own.safetensors; that file was not found"):
         load_swapper(str(run), store)
 
 
@@ -193,31 +194,31 @@ def _forget(run: Path) -> None:
     [
         (
             lambda run: (run / "generator.safetensors").unlink(),
-            r"run: has no generator.safetensors, so it is no run of",
+            r"run: has no generator.safetensors; it is not a run of",
         ),
         (lambda run: (run / "adapter.safetensors").unlink(), r"adapter.safetensors: no such file$"),
         (lambda run: (run / "gate.safetensors").unlink(), r"gate.safetensors: no such file$"),
         (
             lambda run: weights.write(run / "gate.safetensors", {"weight": torch.eye(5)}, {"step": "7"}),
-            r"gate.safetensors: is no gate of 8 x 8 numbers$",
+            r"gate.safetensors: is not a gate; it must hold a matrix named weight, 8 x 8$",
         ),
         (
             lambda run: weights.write(run / "gate.safetensors", {"weight": torch.eye(8)}, {"step": "9"}),
-            r"run: its files are of different steps; the run was killed while it wrote them",
+            r"run: its files are from different steps, because the run was killed while writing",
         ),
         (
             lambda run: weights.save_model(run / "generator.safetensors", generator(16), step="7"),
-            r"generator.safetensors: takes identities of 16 numbers; encoder and adapter give 8$",
+            r"generator.safetensors: takes identity vectors of length 16, but encoder and adapter give 8$",
         ),
         (
             lambda run: weights.save_model(run / "generator.safetensors", encoder()),
-            r"generator.safetensors: holds IdentityEncoder, which is no generator of pictures$",
+            r"generator.safetensors: is of the architecture identity_encoder; needed here is aei or small_generator$",
         ),
         (
             lambda run: weights.save_model(run / "adapter.safetensors", FaceDetector(DetectorConfig())),
-            r"adapter.safetensors: holds FaceDetector, which is no adapter of identities$",
+            r"adapter.safetensors: is of the architecture face_detector; needed here is identity_encoder or iresnet",
         ),
-        (_forget, r"generator.safetensors: does not say what it was trained with; `cscs train` writes that$"),
+        (_forget, r"generator.safetensors: its metadata do not name the encoder it was trained with"),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused(tmp_path, store, damage, line):
@@ -234,5 +235,5 @@ def test_a_name_goes_before_a_folder_and_a_folder_stays_private(tmp_path, store,
     assert not isinstance(load_swapper("warp", store), CSCSSwapper)
     assert isinstance(load_swapper("./warp", store), CSCSSwapper)
     assert (public("warp"), public("./warp")) == ("warp", "trained")
-    with pytest.raises(BadInput, match=r"^no swapper 'magic'; there are .*warp, .*, or the folder of a training run$"):
+    with pytest.raises(BadInput, match=r"^unknown swapper 'magic'; .*warp, .*, or the folder of a training run$"):
         load_swapper("magic", store)

@@ -163,5 +163,5 @@ def test_missing_data_are_one_line(folder, tmp_path):
         folder_data(tmp_path / "nowhere", SIZE, ["ordinary", "proxy"])
     for path in sorted((folder / "normal_data").iterdir())[5:]:
         path.unlink()
-    with pytest.raises(BadInput, match=r"normal_data: 3 photographs to learn from; there must be 4"):
+    with pytest.raises(BadInput, match=r"normal_data: 3 photographs for training; at least 4 are needed"):
         folder_data(folder, SIZE, ["ordinary"])

@@ -45,7 +45,7 @@ def test_the_generator_of_a_preset_gives_pictures_of_its_size(name):
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():
-    with pytest.raises(BadInput, match=r"^cscs-512: no such preset; there are cscs-256, small-128, toy$"):
+    with pytest.raises(BadInput, match=r"^cscs-512: no such preset; choose one of cscs-256, small-128, toy$"):
         find_preset("cscs-512")
 
 
@@ -59,7 +59,7 @@ def test_a_run_is_over_by_steps_or_by_minutes():
     assert by_minutes.share(10**9, 1.5) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="either steps or minutes"):
         replace(by_steps, minutes=3.0)
-    with pytest.raises(ValueError, match="no multiple"):
+    with pytest.raises(ValueError, match="must be a multiple"):
         replace(by_steps, log_every=300)
     assert by_steps.share(0, 0) == 0
     assert replace(by_steps, steps=0).share(0, 0) == 1  # nothing to do
