@@ -308,6 +308,6 @@ def test_a_shave_takes_seven_tenths_of_the_beard_at_least():
 
 def test_the_arm_of_the_glasses_behind_a_turned_head_is_hidden():
     turned = crops(30.0)  # the nose to the right: the viewer's right side is hidden
-    fitted, style = glasses._Fitted(turned.mesh), [glasses.STYLES["square"]]
+    fitted, style = glasses._Fit(turned.mesh), [glasses.STYLES["square"]]
     left, right = (float(fitted.arm(style, side, SIZE).sum()) for side in (-1, 1))
     assert left > 100 and right == 0
