@@ -136,7 +136,7 @@ def _protected_parts(crops: Crops, options: MaskOptions) -> Tensor:
     if not (options.keep_eyes or options.keep_mouth):
         return parts
     near = mask.grow(parts.gt(0).to(parts), (_NEAR + _FADE) * crops.size)
-    edge = math.ceil(_FADE * crops.size) + 1  # a feather ends at the crop's border, and a part may go on beyond it
+    edge = math.ceil(_FADE * crops.size) + 1  # feathering fades at the crop's border, but a part may go on beyond it
     soft = mask.feather(nnf.pad(near, (edge,) * 4, mode="replicate"), _FADE * crops.size)[..., edge:-edge, edge:-edge]
     return (soft * 1.001).clamp_max(1)  # a blur of ones may be slightly less than 1; protected pixels need exactly 1
 

@@ -176,7 +176,7 @@ def test_every_crop_has_its_own_limit(crops):
 def test_a_face_far_to_the_right_of_a_wide_picture_lies_in_it(faces, smooth):
     cut = align(smooth(1, 60, 200), faces([(0, 150, 30, 15)]), size=SIZE)
     assert (warp_limit(torch.ones(1, 1, 60, 200), cut) > 0.999).all()
-    with pytest.raises(ValueError, match="the mask is 60 x 200, and a face lies outside"):
+    with pytest.raises(ValueError, match="the mask is 60 x 200 and a face lies outside"):
         warp_limit(torch.ones(1, 1, 200, 60), cut)
 
 
