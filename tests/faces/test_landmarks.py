@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -177,3 +178,10 @@ def test_a_face_that_alone_is_looked_at_again_is_looked_at_in_its_own_picture():
     locate(places(2), torch.tensor([0, 1]), mesh.five(two), network)
     first, second = network.whole.shown
     assert (len(first), len(second)) == (2, 1) and float(second[:, 2].mean()) == 1
+
+
+def test_eye_and_mouth_fill_two_thirds_of_their_crops():
+    # The networks have learned from such crops.
+    for part in (EYE, MOUTH):
+        points = mean_part(part, 64)
+        assert float((points.amax(0) - points.amin(0))[0] / 64) == pytest.approx(0.64, abs=0.02)

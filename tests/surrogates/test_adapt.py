@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from cscs_core.faces.bend import flipped
 from cscs_core.ops import colour, geometry, head_pose, mask, mesh
-from cscs_core.surrogates import adapt
+from cscs_core.surrogates import adapt, glasses
 from cscs_core.surrogates.adapt import AdaptOptions, adapt_randomly
 from cscs_core.surrogates.beard import draw_beard
 from cscs_core.surrogates.face_shape import Shape, reshape_faces
@@ -304,3 +304,10 @@ def test_a_shave_takes_seven_tenths_of_the_beard_at_least():
     assert all(-1.0 <= what["beard"] <= -0.7 for what in told)
     told = adapt_randomly(many, Generator().manual_seed(0), AdaptOptions(face=0.0, beard=1.0)).changes
     assert all(0.4 <= what["beard"] <= 1.0 for what in told)
+
+
+def test_the_arm_of_the_glasses_behind_a_turned_head_is_hidden():
+    turned = crops(30.0)  # the nose to the right: the viewer's right side is hidden
+    fitted, style = glasses._Fit(turned.mesh), [glasses.STYLES["square"]]
+    left, right = (float(fitted.arm(style, side, SIZE).sum()) for side in (-1, 1))
+    assert left > 100 and right == 0

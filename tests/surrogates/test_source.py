@@ -372,3 +372,24 @@ def test_grain_is_that_of_the_faces_own_seed():
     grain = apply_change(three, noisy, three).pixels - three.pixels
     assert torch.equal(grain[0], grain[2]) and not torch.equal(grain[0], grain[1])
     assert float(grain[0].std()) == pytest.approx(0.05, rel=0.2)
+
+
+def test_a_frown_draws_the_inner_ends_of_the_brows_together_and_down():
+    moved = (change_expression(points(), change(frown=1.0))[0] - points())[0]
+    inner = [
+        min(mesh.LEFT_BROW, key=lambda point: -mesh.mean_face()[point, 0]),
+        min(mesh.RIGHT_BROW, key=lambda point: mesh.mean_face()[point, 0]),
+    ]
+    assert moved[inner[0], 0] > 0.5 > -0.5 > moved[inner[1], 0]
+    assert (moved[inner, 1] > 1).all()
+
+
+def test_a_mouth_that_shuts_slides_over_what_it_showed():
+    face = change_expression(change_expression(points(), change(jaw=-1.0))[0], change(jaw=1.0))[0]
+    wide = crops(face)
+    green = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    wide = replace(wide, pixels=torch.where(mask.grow(mask.mouth(face, SIZE), 2) > 0, green, wide.pixels))
+    done = apply_change(wide, change(jaw=-0.4), wide)
+    inside = (mask.grow(mask.mouth(done.mesh, SIZE), -1) > 0.99).expand(-1, 3, -1, -1)
+    assert inside.sum() > 60
+    torch.testing.assert_close(done.pixels[inside], green.expand_as(done.pixels)[inside], rtol=0, atol=0.1)

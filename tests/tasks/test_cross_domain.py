@@ -307,16 +307,6 @@ def test_eyes_and_mouth_become_a_quarter_sharper_at_most():
     assert float(fine[1] / fine[0]) == pytest.approx(1.25, abs=0.05)
 
 
-def test_crops_may_be_redrawn_a_little_around_the_swapped_face_and_never_at_their_border():
-    cover = torch.zeros(1, 1, 200, 200)
-    cover[..., 60:140, 60:140] = 1
-    around = cross_domain._redraw_mask(cover)
-    assert (around[cover > 0] > 0.99).all() and 0 < around[0, 0, 100, 57] < 1
-    assert not around[..., :55].any() and not around[..., 145:].any()
-    whole = cross_domain._redraw_mask(torch.ones_like(cover))
-    assert not whole[..., :8].any() and not whole[..., -8:, :].any() and whole[..., 8:12].any()
-
-
 class White:
     """A swapper that paints its whole crop white, up to the border."""
 
@@ -329,9 +319,11 @@ class White:
         return replace(crops, pixels=torch.ones_like(crops.pixels))
 
 
-def white_swap(monkeypatch: pytest.MonkeyPatch, picture: torch.Tensor, *places: tuple[float, float]):
-    """Mean faces at these places swapped for white squares without networks, in crops of 128 px that show twice as
-    much."""
+def white_swap(
+    monkeypatch: pytest.MonkeyPatch, picture: torch.Tensor, *places: tuple[float, float], context: float = 2.0
+):
+    """Mean faces at these places swapped for white squares without networks, in crops of 128 px that show so many times
+    as much."""
     monkeypatch.setattr(cross_domain, "encode", lambda images, some, encoder: torch.ones(len(some), 2))
     points = torch.stack([meshes.mean_face() * 24 + torch.tensor(place) for place in places])
     one = torch.ones(len(places))
@@ -339,7 +331,9 @@ def white_swap(monkeypatch: pytest.MonkeyPatch, picture: torch.Tensor, *places: 
     source = PreparedSource(Identity(cast(Crops, None), torch.eye(2)[:1], one[:1]), White(), "somebody")
     network = torch.nn.Linear(1, 1)
     models = Models(Glances(), cast(FaceMesh, network), LiteEncoder(cast(IdentityEncoder, network)))
-    return swap_across_domains(picture, faces, source, models, harmony=Harmony(0.0, 0.0), context=2.0, resolution=128)
+    return swap_across_domains(
+        picture, faces, source, models, harmony=Harmony(0.0, 0.0), context=context, resolution=128
+    )
 
 
 def test_nothing_is_swapped_beyond_the_swappers_own_crop(monkeypatch):
@@ -358,3 +352,12 @@ def test_the_crop_of_a_later_face_shows_the_earlier_one_swapped(monkeypatch):
     x, y = geometry.transform(places, done.crops.matrix[1:])[0, 0].round().long().tolist()
     assert done.crops.pixels[1, :, y, x].min() > 0.99 and done.crops.mask[1, 0, y, x] == 0
     assert paste(picture, done.crops).equal(done.image)
+
+
+def test_crops_may_be_redrawn_a_little_around_the_swapped_face_and_never_at_their_border(monkeypatch):
+    picture = torch.rand(1, 3, 160, 170) * 0.5
+    around = white_swap(monkeypatch, picture, (80.0, 70.0)).crops.mask[0, 0]  # the swapper's crop ends at 32 and 96
+    assert not around[64, :28].any() and around[64, 34] == 1
+    assert ((around > 0.05) & (around < 0.95)).any()  # the edge is soft
+    whole = white_swap(monkeypatch, picture, (80.0, 70.0), context=1.0).crops.mask
+    assert not whole[..., :6].any() and not whole[..., -6:, :].any() and whole[..., 6:10].any()

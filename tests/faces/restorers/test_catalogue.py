@@ -240,3 +240,13 @@ def test_faces_of_several_pictures_are_laid_into_their_own(two):
         alone, mask = restore_faces(picture, faces[row : row + 1], Restoration(Adds(0.25)))
         torch.testing.assert_close(done[row : row + 1], alone)
         torch.testing.assert_close(touched[row : row + 1], mask)
+
+
+def test_a_limit_only_ever_takes_away(two):
+    picture, faces = two
+    free, white, grey = (
+        restore_faces(picture, faces, Restoration(Adds(0.25)), limit)[1]
+        for limit in (None, torch.ones(1, 1, 300, 400), torch.full((1, 1, 300, 400), 0.5))
+    )
+    torch.testing.assert_close(white, free)
+    torch.testing.assert_close(grey, free / 2)
