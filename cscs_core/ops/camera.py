@@ -21,19 +21,19 @@ _YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.
 
 
 def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
-    """Images after JPEG compression at qualities (F,) 1..100, (F, 3, S, S) 0..1 -> same.
+    """Images after JPEG compression at qualities (F,) 1..100, (F, 3, H, W) 0..1 -> same.
 
     Chroma is subsampled 2 x 2 and the 8 x 8 DCT coefficients are rounded (ITU-T T.81).
     """
-    size = pixels.shape[-1]
+    height, width = pixels.shape[-2:]
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     matrix = pixels.new_tensor(_YCC)
-    padded = nnf.pad(pixels * 255, (0, -size % 16, 0, -size % 16), mode="replicate")
+    padded = nnf.pad(pixels * 255, (0, -width % 16, 0, -height % 16), mode="replicate")
     ycc = torch.einsum("ij,fjhw->fihw", matrix, padded)
     luma = _quantise(ycc[:, :1] - 128, _LUMA, scale) + 128
     chroma = nnf.interpolate(_quantise(nnf.avg_pool2d(ycc[:, 1:], 2), _CHROMA, scale), scale_factor=2, mode="bilinear")
     rgb = torch.einsum("ij,fjhw->fihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], 1))
-    return (rgb[..., :size, :size] / 255).clamp(0, 1)
+    return (rgb[..., :height, :width] / 255).clamp(0, 1)
 
 
 def _quantise(planes: Tensor, table: str, scale: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
-"""Surrogates one face at a time: each has its own seed and is made again until it is accepted. If it never is, the best
-attempt is kept and marked."""
+"""Surrogates made again until they are accepted.
+
+`best_of_tries` takes one face at a time, each with a seed of its own, and keeps and marks the best attempt if none is
+accepted. `retry_rejected` works in batches and leaves out what was rejected every time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Generator, Tensor
 
 from ..faces.identity import Encoder
 from ..types import Crops, join
-from .base import Surrogate, cosine
+from .base import Surrogate, cosine, unfiltered
 
 Make = Callable[[Crops, Generator], Surrogate]  # one face -> one unfiltered surrogate, or none
 Accepts = Callable[[Crops, Crops, float], bool]  # (face, its surrogate, their cosine) -> accepted
@@ -84,3 +87,29 @@ class _Attempt:
     accepted: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     tries: int = 0
+
+
+def retry_rejected(make: Callable[[Crops], Surrogate], crops: Crops, tries: int) -> Surrogate:
+    """One surrogate of each row; rejected rows are made again, at most `tries` times, and left out after that.
+    `changes` give the attempt that passed as "try", from 1."""
+    left = torch.arange(len(crops), device=crops.frame.device)
+    parts: list[Surrogate] = []
+    for number in range(1, tries + 1):
+        if not len(left):
+            break
+        made = make(crops[left])
+        changes: list[dict[str, Any]] = [{"try": number, **what} for what in made.changes]
+        parts.append(replace(made, rows=left[made.rows], changes=changes))
+        missing = torch.ones_like(left, dtype=torch.bool)
+        missing[made.rows] = False
+        left = left[missing]
+    if not parts:
+        return unfiltered(crops, [])
+    similarity = [part.similarity for part in parts if part.similarity is not None]
+    whole = Surrogate(
+        join([part.crops for part in parts]),
+        torch.cat([part.rows for part in parts]),
+        [what for part in parts for what in part.changes],
+        torch.cat(similarity) if len(similarity) == len(parts) else None,
+    )
+    return whole[whole.rows.argsort()]

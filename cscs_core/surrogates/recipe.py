@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from ..faces.identity import Encoder
 from ..models import FaceMesh
-from ..types import Crops, join
+from ..types import Crops
+from .attempts import retry_rejected
 from .base import Surrogate, unfiltered
 from .source import SourceOptions, source_surrogate
 from .target import Judge, TargetOptions, target_surrogate, traits
@@ -110,29 +110,3 @@ def with_pool_rows(made: Surrogate, name: str, rows: Tensor) -> Surrogate:
     numbers = rows.tolist()
     changes = [what | {name: numbers[what[name]]} if what.get(name, -1) >= 0 else what for what in made.changes]
     return replace(made, changes=changes)
-
-
-def retry_rejected(make: Callable[[Crops], Surrogate], crops: Crops, tries: int) -> Surrogate:
-    """One surrogate of each row; rejected rows are made again, at most `tries` times, and left out after that.
-    `changes` give the attempt that passed as "try", from 1."""
-    left = torch.arange(len(crops), device=crops.frame.device)
-    parts: list[Surrogate] = []
-    for number in range(1, tries + 1):
-        if not len(left):
-            break
-        made = make(crops[left])
-        changes: list[dict[str, Any]] = [{"try": number, **what} for what in made.changes]
-        parts.append(replace(made, rows=left[made.rows], changes=changes))
-        missing = torch.ones_like(left, dtype=torch.bool)
-        missing[made.rows] = False
-        left = left[missing]
-    if not parts:
-        return unfiltered(crops, [])
-    similarity = [part.similarity for part in parts if part.similarity is not None]
-    whole = Surrogate(
-        join([part.crops for part in parts]),
-        torch.cat([part.rows for part in parts]),
-        [what for part in parts for what in part.changes],
-        torch.cat(similarity) if len(similarity) == len(parts) else None,
-    )
-    return whole[whole.rows.argsort()]

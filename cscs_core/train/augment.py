@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import torch
 import torch.nn.functional as nnf
-from PIL import Image
 from torch import Generator, Tensor
 
-from ..ops import geometry
+from ..ops import camera, geometry
 
 
 def uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
@@ -96,14 +94,8 @@ def coarse(x: Tensor, smallest: float, generator: Generator) -> Tensor:
 
 def jpeg(x: Tensor, lowest: int, generator: Generator) -> Tensor:
     """JPEG compression with quality lowest..90, drawn for each image."""
-    out = torch.empty_like(x)
-    bytes_ = (x.clamp(0, 1) * 255).round().byte().movedim(1, -1)
-    for row, quality in enumerate(torch.randint(lowest, 91, (len(x),), generator=generator).tolist()):
-        file = io.BytesIO()
-        Image.fromarray(bytes_[row].numpy()).save(file, "JPEG", quality=quality)
-        decoded = torch.frombuffer(bytearray(Image.open(file).convert("RGB").tobytes()), dtype=torch.uint8)
-        out[row] = decoded.view(*bytes_[row].shape).movedim(-1, 0).float() / 255
-    return out
+    quality = torch.randint(lowest, 91, (len(x),), generator=generator).to(x)
+    return camera.jpeg(x.clamp(0, 1), quality)
 
 
 def occlude(x: Tensor, others: Tensor, generator: Generator) -> Tensor:

@@ -350,7 +350,7 @@ def test_pictures_without_faces_come_back_as_they_were(seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("no face in the source", "no face found in picture 0 of source"),
+        ("no face in the source", "no face found in image 0 of source"),
         ("a pack that is missing", "pip install insightface onnxruntime"),
     ],
 )

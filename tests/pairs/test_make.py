@@ -29,8 +29,9 @@ from cscs_core.pairs import make as pairs
 from cscs_core.pairs.manifest import Manifest
 from cscs_core.pairs.worker import PhotographInMemory, Plan, Tools, number_of
 from cscs_core.pipeline import Models, find, load_models
+from cscs_core.surrogates.attempts import retry_rejected
 from cscs_core.surrogates.base import Surrogate, unfiltered
-from cscs_core.surrogates.recipe import Pool, retry_rejected
+from cscs_core.surrogates.recipe import Pool
 from cscs_core.tasks.example_people import EXAMPLES
 from cscs_core.train.swap.data import FileProxies, folder_data
 from cscs_core.types import Crops, join

@@ -132,7 +132,7 @@ def test_good_jpeg_is_close_and_bad_jpeg_is_not_far():
     pictures = waves(6)
     good, bad = (augment.jpeg(pictures, lowest, seeded()) for lowest in (90, 10))
     assert (good - pictures).abs().mean() < 0.01
-    assert (good - pictures).abs().max() < 0.1
+    assert (good - pictures).abs().max() < 0.12  # at the border, where half of the chroma is from one side alone
     assert (good - pictures).abs().mean() < (bad - pictures).abs().mean() < 0.05
 
 
