@@ -54,7 +54,8 @@ def test_a_run_swaps_as_it_did(tmp_path: Path):
 
 
 def test_a_run_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    pytest.importorskip("accelerate")
+    state = pytest.importorskip("accelerate").state
+    state.AcceleratorState._reset_state(True)  # of a test before this one in the same process
     small = replace(
         presets.PRESETS["toy"],
         generator=partial(presets._small, widths=(4, 4, 8, 8), blocks=1),
