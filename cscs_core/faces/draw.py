@@ -29,7 +29,7 @@ def boxes(
 
     Without `numbers` the faces of each image are numbered from 0, in row order; with `numbers` (F,) int64, negative
     ones are not written. The colour depends on the number. With `chosen` (F,) bool all other faces are thin and grey.
-    `points` and `dense` switch the five landmarks and the dense mesh on.
+    `points` turns on the five landmarks, `dense` the dense mesh.
     """
     out = images.clone()
     for index in faces.frame.unique().tolist():

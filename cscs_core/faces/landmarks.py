@@ -56,7 +56,7 @@ def _locate_chunk(images: Tensor, frame: Tensor, points: Tensor, landmarks: Face
 
 
 def _locate_whole(images: Tensor, frame: Tensor, points: Tensor, network: LandmarkNet) -> Tensor:
-    """The mesh from five points; a face that was not well aligned by them is aligned by the mesh and done again."""
+    """The mesh from five points; a face that they align poorly is realigned by its mesh and located again."""
     size = network.config.size
     target = geometry.template(TEMPLATE, size).to(images.device)[None]
     matrix = geometry.similarity(points, target)

@@ -50,8 +50,8 @@ def _stubble(pixels: Tensor, seeds: Sequence[int]) -> Tensor:
 
 
 def _shave(pixels: Tensor, region: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels whose region gets the colour and smoothness of the skin around it, (F, 3, S, S), and how likely there was
-    hair, (F, 1, S, S) 0..1: darker or rougher than that skin."""
+    """The pixels, with the region given the colour and smoothness of the surrounding skin, (F, 3, S, S), and the
+    likelihood of hair there, (F, 1, S, S) 0..1: it is darker or rougher than that skin."""
     size = pixels.shape[-1]
     fine, coarse = (colour.gaussian_blur(pixels, deviation * size) for deviation in (0.003, 0.03))
     rough = colour.gaussian_blur((pixels - colour.gaussian_blur(pixels, 0.01 * size)).abs().mean(1, keepdim=True), 3)

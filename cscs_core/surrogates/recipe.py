@@ -65,8 +65,10 @@ def _as_float(crops: Crops) -> Crops:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Options of both surrogates and the networks that judge them, all on one device. With None as the options of a
-    surrogate the photograph itself is used."""
+    """Options of both surrogates and the networks that judge them, all on one device.
+
+    If a surrogate's options are None, the photograph itself is used.
+    """
 
     encoder: Encoder
     landmarks: FaceMesh
