@@ -130,7 +130,8 @@ def drop_outliers(identity: Identity, threshold: float) -> Agreement:
     threshold. The least similar is dropped first, then the rest are compared again.
 
     At least two references with more than half of the total weight are kept: when only two disagree, there is no
-    telling which is wrong. If some of those kept are still below the threshold there is no majority, and none is dropped.
+    telling which is wrong. If some of those kept are still below the threshold there is no majority, and none is
+    dropped.
     """
     unit, weight = nnf.normalize(identity.embedding.float(), dim=-1), identity.weight.float()
     counted, kept = weight > 0, torch.ones_like(weight, dtype=torch.bool)
