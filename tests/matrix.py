@@ -4,8 +4,8 @@
     python tests/matrix.py hub faces            those of two folders here
     python tests/matrix.py --only busy reversed two of the configurations
 
-A line for each configuration: what pytest says in the end, and the processor time of all its processes; below it the
-tests that failed. Exits with 1 if one did. For Linux and macOS.
+A line for each configuration: what pytest says in the end, and the processor time of all its processes; below it
+what failed, and why. Exits with 1 if one did. For Linux and macOS.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ def run(wanted: Configuration, names: list[str], seed: int) -> bool:
     *_, last = ["", *done.stdout.splitlines()]
     counts = re.sub(r" in [\d.]+s.*", "", last.strip("= "))
     sys.stdout.write(f"{wanted.name:14} {counts}; {wall:.0f} s, {used:.0f} s of processor time\n")
-    sys.stdout.writelines(f"  {line}\n" for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR ")))
+    telling = ("E  ", "FAILED ", "ERROR ")
+    sys.stdout.writelines(f"  {line}\n" for line in done.stdout.splitlines() if line.startswith(telling))
     if done.returncode not in (0, 1):  # pytest did not come to its end
         sys.stdout.write(done.stdout[-4000:])
     sys.stdout.flush()
