@@ -370,7 +370,6 @@ ODD: list[tuple[str, int, list[Tensor | None], dict[str, Any]]] = [
     ("MaxPool", 12, [EVEN], {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
     ("Resize", 13, [X, None, torch.tensor([1.0, 1, 0.65, 1.3])], {"mode": "linear"}),
     ("ReduceSum", 13, [X, ints(1)], {"noop_with_empty_axes": 1}),
-    ("ReduceSum", 13, [X], {"noop_with_empty_axes": 1}),
     ("HardSigmoid", 6, [X], {}),
     ("Gather", 11, [X, ints(-2, -1)], {"axis": -1}),
     ("Reshape", 5, [X, ints(2, 0, 0, -1)], {}),

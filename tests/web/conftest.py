@@ -42,7 +42,7 @@ READY = """() => {
 }"""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: its event loop runs in this thread, and tests of nodes start their own
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -107,7 +107,7 @@ class Canvas:
         self.page.screenshot(path=self.shots / f"{name}.png")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def canvas(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Canvas]]:
     """Opens ComfyUI's page at an address."""
     contexts = []
