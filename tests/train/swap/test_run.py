@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import faulthandler
 import functools
 import json
 import math
@@ -429,6 +430,7 @@ def child(run: str, steps: int, seconds: float) -> None:
 def rank(one: str, two: str, steps: int, group: dict[str, str]) -> None:
     """What one of two processes does, in float64 all through: a run with the other, of this group, and before it,
     where there is a place for it, a run alone."""
+    faulthandler.dump_traceback_later(PATIENCE - 60, exit=True)  # a rank that hangs says where, and ends
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # pyright: ignore[reportAttributeAccessIssue]
@@ -437,6 +439,7 @@ def rank(one: str, two: str, steps: int, group: dict[str, str]) -> None:
         AcceleratorState._reset_state(True)
     os.environ.update(group)
     training, _ = learn(Path(two), replace(TINY, steps=steps))
+    training.accelerator.wait_for_everyone()  # a rank that leaves early may take the other's store with it
     training.accelerator.end_training()
 
 
